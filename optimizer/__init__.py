@@ -1,0 +1,1 @@
+"""The cost and right-sizing optimizer for Azure Machine Learning compute."""

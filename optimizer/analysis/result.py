@@ -1,0 +1,68 @@
+"""What an analysis hands on: to scenarios, plan, page, mail and terminal alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.model import Basis, Estimate, Finding, NotAssessed, Resource, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How well the replay of today's settings meets the bill, per resource (methods §0)."""
+
+    k: float
+    """Σ bill / Σ replay; every saving of the resource is multiplied by it."""
+    nmbe: float
+    """(Σ bill − Σ replay) / Σ bill, over whole billed days."""
+    cv_rmse: float
+    """Root mean square of the daily differences / mean daily bill."""
+    days: int
+    """Whole billed days it rests on."""
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """Nodes (of an instance: 0 or 1) over time, in steps of equal length: a finding's picture."""
+
+    times_utc: npt.NDArray[np.datetime64]
+    needed: npt.NDArray[np.float64]
+    """Nodes at work; NaN = not observed."""
+    on_now: npt.NDArray[np.float64]
+    """Nodes paid for as it was, by replay of today's settings."""
+    on_changed: npt.NDArray[np.float64]
+    """Nodes paid for had the finding's change been in place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """Everything that was found in one window, priced, ranked and added up without overlap."""
+
+    currency: str
+    window: Window
+    findings: tuple[Finding, ...]
+    """Largest saving first; findings without a known price last."""
+    not_assessed: tuple[NotAssessed, ...]
+    spend_per_month: float
+    saving_per_month: Estimate
+    """Of all findings together, by joint replay: never a sum of findings."""
+    by_detector: Mapping[str, Estimate]
+    """The waterfall: what each detector adds to those before it; telescopes to the total at p50."""
+    resources: Mapping[str, Resource]
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    daily_spend: Mapping[date, float] = field(default_factory=dict)
+    """Whole billed days of the window."""
+    formulas: Mapping[str, str] = field(default_factory=dict)
+    """By finding id: how its saving comes about, with the numbers in it."""
+    sensitivity: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By finding id: what would change the answer."""
+    series: Mapping[str, Series] = field(default_factory=dict)
+    """By finding id."""
+
+    def finding(self, finding_id: str) -> Finding | None:
+        """Return the finding with this id, or None."""
+        return next((f for f in self.findings if f.id == finding_id), None)

@@ -1,0 +1,1 @@
+"""Azure's answers made into rows of the lake."""

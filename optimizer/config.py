@@ -1,0 +1,137 @@
+"""`optimizer.toml` and the environment, read once into frozen settings and passed down.
+
+Every `OPTIMIZER_…` variable beats the file; a flag of the command line beats both.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from optimizer.errors import ConfigError
+
+DEFAULT_HOME = Path(".optimizer")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AzureSettings(_Frozen):
+    """Where Azure is and who asks."""
+
+    endpoint: str | None = None
+    """Base URL that answers for Resource Manager, Monitor, Log Analytics and Retail Prices alike;
+    None: the addresses of the Azure public cloud."""
+    ca_file: Path | None = None
+    """PEM file of the certificate authority to trust; None: the system's."""
+    credential: Literal["default", "emulator"] = "default"
+    """`default`: azure-identity's DefaultAzureCredential. `emulator`: a fixed token that no real
+    Azure accepts."""
+    max_concurrency: int = Field(8, ge=1, le=32)
+
+
+class MailSettings(_Frozen):
+    """How the weekly mail leaves."""
+
+    host: str | None = None
+    port: int = 587
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    username: str | None = None
+    password: SecretStr | None = None
+    starttls: bool = True
+    ca_file: Path | None = None
+    app_url: str | None = None
+    """Where the mail's links point; None: the mail names the command instead."""
+
+
+class AnalysisSettings(_Frozen):
+    """Assumptions the data cannot settle; every one is printed beside what rests on it."""
+
+    lookback_days: int = Field(28, ge=14, le=93)
+    billing_lag_hours: int = Field(48, ge=0)
+    """Costs younger than this are incomplete (methods §8)."""
+    cluster_interactive_share: float = Field(0.0, ge=0, le=1)
+    """Share of a cluster's cold starts that a person waits for (methods §1.5)."""
+    instance_interactive_share: float = Field(0.25, ge=0, le=1)
+    waiting_value_per_hour: float = Field(80.0, ge=0)
+    """What an hour of a waiting person is worth, in the billing currency (methods §12)."""
+    min_saving_per_month: float = Field(20.0, ge=0)
+    min_saving_share: float = Field(0.03, ge=0, le=1)
+    idle_cpu_percent: float = Field(5.0, gt=0, le=10)
+    idle_gpu_percent: float = Field(5.0, gt=0, le=10)
+    ignore: tuple[str, ...] = ()
+    """`detector` or `resource name` or `detector:resource name` to leave out."""
+
+
+class Settings(_Frozen):
+    """Everything that is configured."""
+
+    home: Path = DEFAULT_HOME
+    azure: AzureSettings = AzureSettings()
+    mail: MailSettings = MailSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+
+    @property
+    def lake(self) -> Path:
+        """The folder of the Parquet tables."""
+        return self.home / "lake"
+
+    @property
+    def ledger_url(self) -> str:
+        """The SQLAlchemy address of the ledger."""
+        return f"sqlite:///{self.home / 'ledger.sqlite'}"
+
+
+_ENVIRONMENT = {
+    "OPTIMIZER_HOME": ("home",),
+    "OPTIMIZER_AZURE_ENDPOINT": ("azure", "endpoint"),
+    "OPTIMIZER_AZURE_CA_FILE": ("azure", "ca_file"),
+    "OPTIMIZER_AZURE_CREDENTIAL": ("azure", "credential"),
+    "OPTIMIZER_SMTP_HOST": ("mail", "host"),
+    "OPTIMIZER_SMTP_PORT": ("mail", "port"),
+    "OPTIMIZER_SMTP_USERNAME": ("mail", "username"),
+    "OPTIMIZER_SMTP_PASSWORD": ("mail", "password"),
+    "OPTIMIZER_SMTP_CA_FILE": ("mail", "ca_file"),
+    "OPTIMIZER_MAIL_FROM": ("mail", "sender"),
+    "OPTIMIZER_MAIL_TO": ("mail", "recipients"),
+}
+
+
+def load_settings(
+    environment: Mapping[str, str], *, home: Path | None = None, file: Path | None = None
+) -> Settings:
+    """Return the settings of `optimizer.toml` (or `file`) overlaid by `environment` and `home`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a value is not one we can use; it names the value.
+    """
+    path = file or Path("optimizer.toml")
+    values = _read(path) if file or path.exists() else {}
+    for variable, keys in _ENVIRONMENT.items():
+        if text := environment.get(variable):
+            *parents, last = keys
+            table = values
+            for parent in parents:
+                table = table.setdefault(parent, {})
+            table[last] = tuple(text.split(",")) if last == "recipients" else text
+    if home is not None:
+        values["home"] = home
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"The setting {where} cannot be used: {first['msg']}.") from None
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error

@@ -1,0 +1,1 @@
+"""The Azure APIs over HTTPS on an estate folder; knows nothing of the analysis."""

@@ -1,0 +1,1 @@
+"""From findings to changed settings, back again, and to the proof on the bill."""

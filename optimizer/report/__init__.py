@@ -1,0 +1,1 @@
+"""Words and rows said once for terminal, page and mail."""

@@ -1,0 +1,1 @@
+"""What was collected, kept as Parquet; what was done, kept in a ledger."""
