@@ -6,7 +6,7 @@ Every `OPTIMIZER_…` variable beats the file; a flag of the command line beats 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -110,7 +110,7 @@ def load_settings(
         ConfigError: the file cannot be read, or a value is not one we can use; it names the value.
     """
     path = file or Path("optimizer.toml")
-    values = _read(path) if file or path.exists() else {}
+    values: dict[str, Any] = _read(path) if file or path.exists() else {}
     for variable, keys in _ENVIRONMENT.items():
         if text := environment.get(variable):
             *parents, last = keys
@@ -128,7 +128,7 @@ def load_settings(
         raise ConfigError(f"The setting {where} cannot be used: {first['msg']}.") from None
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
