@@ -24,7 +24,7 @@ class Table:
 
 
 def _table(
-    name: str, key: tuple[str, ...], day_column: str | None, **columns: pa.DataType
+    name: str, key: tuple[str, ...], day_column: str | None, /, **columns: pa.DataType
 ) -> Table:
     return Table(name=name, key=key, day_column=day_column, schema=pa.schema(columns.items()))
 
