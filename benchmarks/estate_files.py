@@ -1,0 +1,362 @@
+"""Estate folders written file by file, and copied under other settings.
+
+The columns are those the emulator plays. Amounts of memory, GPUs and cores that a job needs are
+per node; GPU memory is per GPU, in a job's need as in a price row.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from optimizer.errors import EstateError
+from optimizer.units import iso_from_seconds, iso_utc
+
+UTC_MILLI = pa.timestamp("ms", tz="UTC")
+
+JOBS = pa.schema(
+    {
+        "job_id": pa.string(),
+        "resource_id": pa.string(),
+        "submit_utc": UTC_MILLI,
+        "run_seconds": pa.int64(),
+        "nodes": pa.int32(),
+        "kind": pa.string(),
+        "parent_id": pa.string(),
+        "experiment": pa.string(),
+        "user": pa.string(),
+        "fails": pa.bool_(),
+        "cpu_cores_needed": pa.float64(),
+        "memory_gib_needed": pa.float64(),
+        "gpus_needed": pa.int32(),
+        "gpu_busy_fraction": pa.float64(),
+        "gpu_memory_gib_needed": pa.float64(),
+        "checkpoint_minutes": pa.int32(),
+        "reference_sku": pa.string(),
+    }.items()
+)
+
+SESSIONS = pa.schema(
+    {
+        "resource_id": pa.string(),
+        "user": pa.string(),
+        "start_utc": UTC_MILLI,
+        "end_utc": UTC_MILLI,
+        "cpu_pct": pa.float64(),
+        "gpu_pct": pa.float64(),
+        "memory_pct": pa.float64(),
+        "keeps_kernel_open": pa.bool_(),
+        "via": pa.string(),
+        "user_stops": pa.bool_(),
+    }.items()
+)
+
+_PATH_OF_SETTING = {
+    "min_nodes": "properties.properties.scaleSettings.minNodeCount",
+    "idle_seconds": "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown",
+    "idle_shutdown": "properties.properties.idleTimeBeforeShutdown",
+}
+
+
+class Settings(TypedDict, total=False):
+    """What a copied estate sets differently; a key left out stays as it is."""
+
+    min_nodes: int
+    idle_seconds: int
+    idle_shutdown: str | None
+    """ISO 8601, such as PT60M; None: it never stops by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row of `jobs.parquet`. A parent that runs nothing itself has no row."""
+
+    job_id: str
+    resource_id: str
+    submit_utc: datetime
+    run_seconds: int
+    nodes: int
+    kind: str
+    experiment: str
+    user: str
+    cpu_cores_needed: float
+    memory_gib_needed: float
+    reference_sku: str
+    parent_id: str | None = None
+    fails: bool = False
+    gpus_needed: int = 0
+    gpu_busy_fraction: float = 0.0
+    gpu_memory_gib_needed: float = 0.0
+    checkpoint_minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One row of `sessions.parquet`: a stretch of work on a compute instance."""
+
+    resource_id: str
+    user: str
+    start_utc: datetime
+    end_utc: datetime
+    cpu_pct: float
+    gpu_pct: float
+    memory_pct: float
+    keeps_kernel_open: bool = False
+    via: str = "jupyter"
+    user_stops: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """One row of `prices.csv`: list prices of a Linux VM-hour. None: not known to be sold."""
+
+    region: str
+    sku: str
+    vcpus: int
+    memory_gib: float
+    gpus: int
+    gpu_memory_gib: float
+    list_per_hour: float
+    low_priority_per_hour: float | None
+    ri_1y_per_hour: float | None
+    ri_3y_per_hour: float | None
+    currency: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estate:
+    """Everything an estate folder holds but its truth."""
+
+    manifest: Mapping[str, Any]
+    """`estate.json`."""
+    resources: Sequence[Mapping[str, Any]]
+    jobs: Sequence[Job]
+    sessions: Sequence[Session]
+    prices: Sequence[Price]
+
+
+def write_estate(folder: Path, estate: Estate) -> None:
+    """Write an estate folder, creating it; the same estate gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "estate.json", estate.manifest)
+    write_json(folder / "resources.json", estate.resources)
+    _write_table(folder / "jobs.parquet", estate.jobs, JOBS)
+    _write_table(folder / "sessions.parquet", estate.sessions, SESSIONS)
+    with (folder / "prices.csv").open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(field.name for field in fields(Price))
+        rows.writerows(astuple(price) for price in estate.prices)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that reads well in a diff."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def copy_with_settings(folder: Path, out: Path, settings: Mapping[str, Settings]) -> None:
+    """Copy an estate folder with only these settings changed, as if they had always stood so.
+
+    Resource ids are compared without regard to case. Later changes of the same settings are
+    dropped, and so is the truth, which no longer holds.
+
+    Raises:
+        EstateError: a resource id is not in the estate, or the target is not empty.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise EstateError(f"{out} is not empty; name a new folder for the copy")
+    wanted = {resource_id.lower(): chosen for resource_id, chosen in settings.items()}
+    resources = json.loads((folder / "resources.json").read_text())
+    unknown = wanted.keys() - {document["id"].lower() for document in resources}
+    if unknown:
+        raise EstateError(f"{folder} holds no resource {min(unknown)}; take the id from its list")
+    shutil.copytree(
+        folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("truth.json", "__pycache__")
+    )
+    for document in resources:
+        for name, value in wanted.get(document["id"].lower(), {}).items():
+            _set(document, _PATH_OF_SETTING[name], _as_azure_writes(name, value))
+    write_json(out / "resources.json", resources)
+    if (out / "changes.csv").exists():
+        _drop_changes(out / "changes.csv", wanted)
+
+
+def workspace_document(
+    *, subscription: str, group: str, name: str, region: str, tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a workspace as ARM describes it."""
+    scope = f"/subscriptions/{subscription}/resourceGroups/{group}/providers"
+    return {
+        "id": f"{scope}/Microsoft.MachineLearningServices/workspaces/{name}",
+        "name": name,
+        "type": "Microsoft.MachineLearningServices/workspaces",
+        "location": region,
+        "kind": "Default",
+        "tags": dict(tags),
+        "identity": {"type": "SystemAssigned"},
+        "sku": {"name": "Basic", "tier": "Basic"},
+        "properties": {
+            "friendlyName": name,
+            "provisioningState": "Succeeded",
+            "publicNetworkAccess": "Enabled",
+            "storageAccount": f"{scope}/Microsoft.Storage/storageAccounts/{name.replace('-', '')}",
+            "keyVault": f"{scope}/Microsoft.KeyVault/vaults/{name}",
+            "applicationInsights": f"{scope}/Microsoft.Insights/components/{name}",
+        },
+    }
+
+
+def diagnostic_setting_document(workspace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the setting that sends a workspace's compute events to Log Analytics."""
+    group = workspace["id"].partition("/providers/")[0]
+    logs = f"{group}/providers/Microsoft.OperationalInsights/workspaces/{workspace['name']}-logs"
+    categories = ("AmlComputeClusterEvent", "AmlComputeJobEvent", "AmlComputeInstanceEvent")
+    return {
+        "id": f"{workspace['id']}/providers/Microsoft.Insights/diagnosticSettings/compute",
+        "name": "compute",
+        "type": "Microsoft.Insights/diagnosticSettings",
+        "properties": {
+            "workspaceId": logs,
+            "logs": [{"category": category, "enabled": True} for category in categories],
+            "metrics": [],
+        },
+    }
+
+
+def cluster_document(
+    workspace: Mapping[str, Any],
+    name: str,
+    *,
+    sku: str,
+    min_nodes: int,
+    max_nodes: int,
+    idle_seconds: int,
+    created_utc: datetime,
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return an AmlCompute cluster with no node allocated yet."""
+    return _compute_document(
+        workspace,
+        name,
+        "AmlCompute",
+        created_utc=created_utc,
+        tags=tags,
+        properties={
+            "vmSize": sku,
+            "vmPriority": "Dedicated",
+            "osType": "Linux",
+            "isolatedNetwork": False,
+            "scaleSettings": {
+                "maxNodeCount": max_nodes,
+                "minNodeCount": min_nodes,
+                "nodeIdleTimeBeforeScaleDown": iso_from_seconds(idle_seconds),
+            },
+            "remoteLoginPortPublicAccess": "Disabled",
+            "allocationState": "Steady",
+            "errors": None,
+            "currentNodeCount": 0,
+            "targetNodeCount": 0,
+            "enableNodePublicIp": True,
+        },
+    )
+
+
+def instance_document(
+    workspace: Mapping[str, Any],
+    name: str,
+    *,
+    sku: str,
+    user: str,
+    created_utc: datetime,
+    tags: Mapping[str, str],
+    properties: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a compute instance as it stands when the history starts.
+
+    `properties` are laid over the plain ones: `state`, `idleTimeBeforeShutdown` and the like.
+    """
+    return _compute_document(
+        workspace,
+        name,
+        "ComputeInstance",
+        created_utc=created_utc,
+        tags=tags,
+        properties={
+            "vmSize": sku,
+            "applicationSharingPolicy": "Personal",
+            "computeInstanceAuthorizationType": "personal",
+            "sshSettings": {"sshPublicAccess": "Disabled"},
+            "enableNodePublicIp": True,
+            "createdBy": {"userName": user},
+            "state": "Stopped",
+            "errors": None,
+            **properties,
+        },
+    )
+
+
+def _compute_document(
+    workspace: Mapping[str, Any],
+    name: str,
+    compute_type: str,
+    *,
+    created_utc: datetime,
+    tags: Mapping[str, str],
+    properties: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "id": f"{workspace['id']}/computes/{name}",
+        "name": name,
+        "type": "Microsoft.MachineLearningServices/workspaces/computes",
+        "location": workspace["location"],
+        "tags": dict(tags),
+        "properties": {
+            "computeType": compute_type,
+            "createdOn": iso_utc(created_utc),
+            "modifiedOn": iso_utc(created_utc),
+            "provisioningState": "Succeeded",
+            "isAttachedCompute": False,
+            "disableLocalAuth": True,
+            "properties": dict(properties),
+        },
+    }
+
+
+def _write_table(path: Path, rows: Iterable[Job] | Iterable[Session], schema: pa.Schema) -> None:
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    parquet.write_table(table, path, compression="zstd", compression_level=19)
+
+
+def _set(document: dict[str, Any], path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        document = document[key]
+    if value is None:
+        document.pop(last, None)
+    else:
+        document[last] = value
+
+
+def _as_azure_writes(name: str, value: object) -> object:
+    return iso_from_seconds(value) if name == "idle_seconds" and isinstance(value, int) else value
+
+
+def _drop_changes(path: Path, wanted: Mapping[str, Settings]) -> None:
+    dropped = {
+        (resource_id, _PATH_OF_SETTING[name])
+        for resource_id, chosen in wanted.items()
+        for name in chosen
+    }
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    at = {name: header.index(name) for name in ("resource_id", "path")}
+    kept = [row for row in rows if (row[at["resource_id"]].lower(), row[at["path"]]) not in dropped]
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *kept])

@@ -1,0 +1,1 @@
+"""The sample estate and the script that makes it."""
