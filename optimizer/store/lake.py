@@ -1,0 +1,295 @@
+"""The Parquet lake: one file for each table and UTC day, the later collection wins.
+
+Each file also remembers what it holds everything of: scopes (a workspace, a subscription) and the
+moment up to which they were collected. That memory travels with the rows, so a file that is deleted
+is collected again, and a collection that was interrupted goes on where it stopped.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from optimizer.errors import LakeError
+from optimizer.model import Window
+from optimizer.store.tables import Table
+from optimizer.units import iso_utc, utc
+
+EVERYTHING = ("",)
+"""The scopes of a collection that leaves nothing out: every id starts with the empty text."""
+
+_ROW_GROUP_ROWS = 1 << 20
+_COLLECTED = b"collected"
+_DAY = timedelta(days=1)
+
+# Integers and booleans keep their null: as NumPy types a null would turn them into floats.
+_PANDAS_TYPES = {
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+    pa.string(): pd.StringDtype(na_value=np.nan),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """A claim: these rows are all there is of `scopes` in `window`.
+
+    A scope is the beginning of the ids it holds, in lower case: a workspace or a subscription. Of a
+    table without days it only says when the scopes were last read.
+    """
+
+    scopes: Sequence[str]
+    window: Window
+
+
+class Lake:
+    """Reads and writes the tables under one folder; one writer at a time for each table."""
+
+    def __init__(self, root: Path) -> None:
+        """Use the folder `root`; it is made on the first write."""
+        self._root = root
+
+    def write(
+        self, table: Table, frame: pd.DataFrame | pa.Table, *, coverage: Coverage | None = None
+    ) -> int:
+        """Lay rows over what the lake holds and return how many there were.
+
+        A row replaces the one with the same key. With `coverage`, the rows of its scopes and window
+        that are not among `frame` go as well, and the files remember what was collected; without
+        it nothing is ever dropped. A column that `frame` lacks is null. Each file is replaced as a
+        whole, so that a crash leaves the old one or the new one.
+
+        Raises:
+            LakeError: a file that is to be overlaid is damaged, or a column is unknown.
+        """
+        rows = conform(table, frame)
+        for file, part in self._files_for(table, rows, coverage):
+            self._overlay(table, file, part, coverage)
+        return int(rows.num_rows)
+
+    def replace(self, table: Table, day: date, frame: pa.Table) -> int:
+        """Make `frame` all that the lake holds of a table on one day; return its rows."""
+        rows = conform(table, frame)
+        self._save(table, self._day_file(table, day), rows, {})
+        return int(rows.num_rows)
+
+    def read(
+        self,
+        table: Table,
+        window: Window | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return a table, sorted by its key, or the part of it inside `window`.
+
+        Times are aware and in UTC. Integers and booleans have pandas' nullable types whether or not
+        a null is among them; where nothing was collected the frame is empty and typed the same.
+
+        Raises:
+            LakeError: a file is damaged.
+        """
+        return _to_pandas(self.read_arrow(table, window, columns))
+
+    def read_arrow(
+        self,
+        table: Table,
+        window: Window | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return what `read` returns, as Arrow. Raises LakeError."""
+        names = list(columns) if columns is not None else table.schema.names
+        wanted = names + [c for c in (table.day_column,) if c and window and c not in names]
+        schema = pa.schema([table.schema.field(name) for name in wanted])
+        files = self._within(table, window)
+        with ThreadPoolExecutor(2) as threads:
+            parts = list(threads.map(lambda file: _load(file, wanted), files))
+        rows = pa.concat_tables([schema.empty_table(), *(p.cast(schema) for p in parts)])
+        if window is not None and table.day_column is not None:
+            rows = rows.filter(_inside(rows[table.day_column], window))
+        return rows.select(names)
+
+    def days(self, table: Table) -> list[date]:
+        """Return the UTC days that have a file, oldest first; none for a table of one file."""
+        if table.day_column is None:
+            return []
+        return sorted(date.fromisoformat(f.stem) for f in self._folder(table).glob("*.parquet"))
+
+    def missing_from(self, table: Table, scope: str, window: Window) -> datetime:
+        """Return the moment in `window` from which `scope` has yet to be collected.
+
+        It is the window's end where nothing is missing. Raises LakeError.
+        """
+        if table.day_column is None:
+            known = self._collected(self._folder(table) / "all.parquet").get(scope)
+            return min(max(known or window.start_utc, window.start_utc), window.end_utc)
+        for day in days_of(window):
+            wanted = min(start_of(day) + _DAY, window.end_utc)
+            known = self._collected(self._day_file(table, day)).get(scope, start_of(day))
+            if known < wanted:
+                return max(known, window.start_utc)
+        return window.end_utc
+
+    def _folder(self, table: Table) -> Path:
+        return self._root / table.name
+
+    def _day_file(self, table: Table, day: date) -> Path:
+        return self._folder(table) / f"{day.isoformat()}.parquet"
+
+    def _within(self, table: Table, window: Window | None) -> list[Path]:
+        if table.day_column is None:
+            file = self._folder(table) / "all.parquet"
+            return [file] if file.exists() else []
+        wanted = set(days_of(window)) if window else None
+        return [
+            self._day_file(table, day)
+            for day in self.days(table)
+            if wanted is None or day in wanted
+        ]
+
+    def _files_for(
+        self, table: Table, rows: pa.Table, coverage: Coverage | None
+    ) -> Iterator[tuple[Path, pa.Table]]:
+        """Yield each file to write and its rows; a covered day without rows has a file too."""
+        if table.day_column is None:
+            yield self._folder(table) / "all.parquet", rows
+            return
+        days = pc.floor_temporal(rows[table.day_column], unit="day").cast(pa.date32())
+        present = set(pc.unique(days).to_pylist())
+        covered = set(days_of(coverage.window)) if coverage else set()
+        for day in sorted(present | covered):
+            part = rows.filter(pc.equal(days, pa.scalar(day, pa.date32())))
+            yield self._day_file(table, day), part
+
+    def _overlay(self, table: Table, file: Path, rows: pa.Table, coverage: Coverage | None) -> None:
+        collected = dict(self._collected(file))
+        if file.exists():
+            old = _load(file, table.schema.names).cast(table.schema)
+            if coverage is not None and table.day_column is not None:
+                old = old.filter(pc.invert(_covered(table, old, coverage)))
+            rows = pa.concat_tables([old, rows])
+        if coverage is not None:
+            until = coverage.window.end_utc
+            if table.day_column is not None:
+                until = min(until, start_of(date.fromisoformat(file.stem)) + _DAY)
+            for scope in coverage.scopes:
+                collected[scope] = max(until, collected.get(scope, until))
+        self._save(table, file, _last_of_each_key(table, rows), collected)
+
+    def _save(
+        self, table: Table, file: Path, rows: pa.Table, collected: Mapping[str, datetime]
+    ) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        memory = orjson.dumps({scope: iso_utc(until) for scope, until in collected.items()})
+        ordered = rows.sort_by([(name, "ascending") for name in table.key])
+        temporary = file.with_suffix(".tmp")
+        pq.write_table(
+            ordered.replace_schema_metadata({_COLLECTED: memory}),
+            temporary,
+            compression="zstd",
+            row_group_size=_ROW_GROUP_ROWS,
+        )
+        temporary.replace(file)
+
+    def _collected(self, file: Path) -> Mapping[str, datetime]:
+        if not file.exists():
+            return {}
+        try:
+            metadata = pq.read_schema(file).metadata or {}
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(file) from error
+        return {k: utc(v) for k, v in orjson.loads(metadata.get(_COLLECTED, b"{}")).items()}
+
+
+def conform(table: Table, frame: pd.DataFrame | pa.Table) -> pa.Table:
+    """Return `frame` with the columns and types of a table; a column that is not there is null.
+
+    Raises:
+        LakeError: a column is unknown, or its values do not fit.
+    """
+    if unknown := set(frame.schema.names if isinstance(frame, pa.Table) else frame.columns) - set(
+        table.schema.names
+    ):
+        raise LakeError(f"The table {table.name} has no column {', '.join(sorted(unknown))}.")
+    if not len(frame):  # nothing has no types to convert from
+        return table.schema.empty_table()
+    try:
+        if isinstance(frame, pd.DataFrame):
+            present = pa.schema([f for f in table.schema if f.name in frame.columns])
+            frame = pa.Table.from_pandas(frame, schema=present, preserve_index=False)
+        columns = [
+            frame[f.name].cast(f.type)
+            if f.name in frame.schema.names
+            else pa.nulls(frame.num_rows, f.type)
+            for f in table.schema
+        ]
+    except pa.ArrowException as error:
+        raise LakeError(f"Rows do not fit the table {table.name}: {error}.") from error
+    return pa.table(columns, schema=table.schema)
+
+
+def days_of(window: Window) -> Iterator[date]:
+    """Yield each UTC day that a window touches, oldest first."""
+    day = window.start_utc.astimezone(UTC).date()
+    while start_of(day) < window.end_utc:
+        yield day
+        day += _DAY
+
+
+def start_of(day: date) -> datetime:
+    """Return midnight UTC of a day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _load(file: Path, columns: Sequence[str]) -> pa.Table:
+    try:
+        return pq.ParquetFile(file).read(columns=list(columns)).replace_schema_metadata(None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(file) from error
+
+
+def _damaged(file: Path) -> LakeError:
+    return LakeError(
+        f"{file} is damaged, perhaps cut short while it was copied: delete it and run "
+        "`optimizer collect`, which collects that day again."
+    )
+
+
+def _inside(times: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
+    start, end = (pa.scalar(t, times.type) for t in (window.start_utc, window.end_utc))
+    return pc.and_(pc.greater_equal(times, start), pc.less(times, end))
+
+
+def _covered(table: Table, rows: pa.Table, coverage: Coverage) -> pa.ChunkedArray:
+    """Return which rows belong to a coverage, as a mask."""
+    ids = rows[table.key[0]]
+    inside = pa.array(
+        [i for i in pc.unique(ids).to_pylist() if i.startswith(tuple(coverage.scopes))],
+        pa.string(),
+    )
+    return pc.and_(pc.is_in(ids, inside), _inside(rows[table.day_column], coverage.window))
+
+
+def _last_of_each_key(table: Table, rows: pa.Table) -> pa.Table:
+    keys = pd.DataFrame({name: _codes(rows[name]) for name in table.key})
+    repeated = keys.duplicated(keep="last").to_numpy()
+    return rows.filter(pa.array(~repeated)) if repeated.any() else rows
+
+
+def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return a column as whole numbers that are equal where the values are; null is one of them."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return encoded.indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _to_pandas(rows: pa.Table) -> pd.DataFrame:
+    return rows.to_pandas(types_mapper=_PANDAS_TYPES.get)  # type: ignore[no-any-return]

@@ -1,0 +1,116 @@
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from optimizer.store.lake import Lake
+from optimizer.store.partials import day_partials, refresh_partials
+from optimizer.store.tables import INTERVALS, NODE_DAYS, SAMPLES
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def samples(*rows: dict[str, Any]) -> pa.Table:
+    plain = {"resource_id": "/r", "node_id": "n", "device_id": "", "grain_minutes": 1}
+    rest = dict.fromkeys(SAMPLES.schema.names)
+    return pa.Table.from_pylist([rest | plain | row for row in rows], SAMPLES.schema)
+
+
+def busy(text: str, *, grain: int = 1, first: int = 0, **row: Any) -> list[dict[str, Any]]:
+    """Return samples in a row: `#` busy, `.` idle, a blank was not observed."""
+    return [
+        {
+            "minute_utc": DAY + timedelta(minutes=first + i * grain),
+            "grain_minutes": grain,
+            "busy": mark == "#",
+            "cpu_max": 900 if mark == "#" else 10,
+            **row,
+        }
+        for i, mark in enumerate(text)
+        if mark != " "
+    ]
+
+
+def intervals(*rows: dict[str, Any]) -> list[tuple[int, int, bool]]:
+    found = day_partials(samples(*rows))[1].to_pylist()
+    minute = timedelta(minutes=1)
+    return [
+        ((i["start_utc"] - DAY) // minute, (i["end_utc"] - DAY) // minute, i["busy"]) for i in found
+    ]
+
+
+def test_equal_neighbours_are_one_interval() -> None:
+    assert intervals(*busy("##...#")) == [(0, 2, True), (2, 5, False), (5, 6, True)]
+
+
+def test_a_short_hole_is_bridged_and_a_long_one_is_not() -> None:
+    assert intervals(*busy("#     #")) == [(0, 7, True)]
+    assert intervals(*busy("#      #")) == [(0, 1, True), (7, 8, True)]
+
+
+def test_a_hole_between_busy_and_idle_belongs_to_neither() -> None:
+    assert intervals(*busy("#  .")) == [(0, 1, True), (3, 4, False)]
+
+
+def test_a_coarse_sample_covers_its_grain_and_ends_at_midnight() -> None:
+    assert intervals(*busy("##", grain=5)) == [(0, 10, True)]
+    assert intervals(*busy("#", grain=5, first=1438)) == [(1438, 1440, True)]
+
+
+def test_a_node_is_busy_while_any_device_is() -> None:
+    cpu, gpu = busy("....", device_id=""), busy(".##.", device_id="0")
+    assert intervals(*cpu, *gpu) == [(0, 1, False), (1, 3, True), (3, 4, False)]
+
+
+def test_unknown_is_neither_busy_nor_idle() -> None:
+    rows = busy("##.##")
+    rows[2]["busy"] = None
+    node_days, _ = day_partials(samples(*rows))
+    assert node_days["minutes"].to_pylist() == [4]
+    assert intervals(*rows) == [(0, 5, True)]
+
+
+def test_counters_and_maxima() -> None:
+    (row,) = day_partials(samples(*busy("##..", grain=5, cpu_avg=100)))[0].to_pylist()
+    assert (row["minutes"], row["busy_minutes"], row["cpu_max"]) == (20, 10, 900)
+    assert row["cpu_histogram"] == [10, 10, 900, 10]
+    assert row["cpu_hour_sums"] == [2000] + [0] * 23
+
+
+def test_what_was_not_observed_is_null() -> None:
+    (row,) = day_partials(samples(*busy("#")))[0].to_pylist()
+    assert [row[k] for k in ("gpu_histogram", "gpu_hour_sums", "gpu_max", "memory_max")] == [
+        None
+    ] * 4
+
+
+def test_a_day_without_samples_gives_no_partials() -> None:
+    assert [part.num_rows for part in day_partials(samples())] == [0, 0]
+
+
+def test_histograms_lose_nothing() -> None:
+    random = np.random.default_rng(7)
+    values = random.integers(0, 1001, size=(3, 500))
+    rows = [
+        row | {"cpu_max": int(values[node, i])}
+        for node in range(3)
+        for i, row in enumerate(busy("#" * 500, node_id=f"n{node}"))
+    ]
+    random.shuffle(rows)
+    for row in day_partials(samples(*rows))[0].to_pylist():
+        pairs = row["cpu_histogram"]
+        node = int(row["node_id"][1:])
+        assert dict(zip(pairs[::2], pairs[1::2], strict=True)) == Counter(values[node].tolist())
+
+
+def test_refreshing_replaces_the_day(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.write(SAMPLES, samples(*busy("##")))
+    assert refresh_partials(lake, [date(2026, 1, 1)]) == 1
+    lake.write(SAMPLES, samples(*busy(".", first=0)))
+    refresh_partials(lake, [date(2026, 1, 1)])
+    assert lake.read(INTERVALS)["busy"].tolist() == [False, True]
+    assert lake.read(NODE_DAYS)["busy_minutes"].tolist() == [1]
