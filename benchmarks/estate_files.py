@@ -8,6 +8,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -58,7 +59,7 @@ SESSIONS = pa.schema(
     }.items()
 )
 
-_PATH_OF_SETTING = {
+PATH_OF_SETTING = {
     "min_nodes": "properties.properties.scaleSettings.minNodeCount",
     "idle_seconds": "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown",
     "idle_shutdown": "properties.properties.idleTimeBeforeShutdown",
@@ -172,20 +173,35 @@ def copy_with_settings(folder: Path, out: Path, settings: Mapping[str, Settings]
     """
     if out.exists() and any(out.iterdir()):
         raise EstateError(f"{out} is not empty; name a new folder for the copy")
-    wanted = {resource_id.lower(): chosen for resource_id, chosen in settings.items()}
-    resources = json.loads((folder / "resources.json").read_text())
-    unknown = wanted.keys() - {document["id"].lower() for document in resources}
-    if unknown:
-        raise EstateError(f"{folder} holds no resource {min(unknown)}; take the id from its list")
+    changed = with_settings(json.loads((folder / "resources.json").read_text()), settings)
     shutil.copytree(
         folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("truth.json", "__pycache__")
     )
-    for document in resources:
-        for name, value in wanted.get(document["id"].lower(), {}).items():
-            _set(document, _PATH_OF_SETTING[name], _as_azure_writes(name, value))
-    write_json(out / "resources.json", resources)
+    write_json(out / "resources.json", changed)
     if (out / "changes.csv").exists():
-        _drop_changes(out / "changes.csv", wanted)
+        _drop_changes(out / "changes.csv", settings)
+
+
+def with_settings(
+    resources: Sequence[Mapping[str, Any]], settings: Mapping[str, Settings]
+) -> list[dict[str, Any]]:
+    """Return the documents of an estate with these settings changed.
+
+    Raises:
+        EstateError: a resource id is not among them.
+    """
+    by_id = {document["id"].lower(): deepcopy(dict(document)) for document in resources}
+    for resource_id, chosen in settings.items():
+        if resource_id.lower() not in by_id:
+            raise EstateError(f"the estate holds no resource {resource_id}")
+        for name, value in chosen.items():
+            _set(by_id[resource_id.lower()], PATH_OF_SETTING[name], as_azure_writes(name, value))
+    return list(by_id.values())
+
+
+def as_azure_writes(name: str, value: object) -> object:
+    """Return the value of a setting as it stands in an ARM document."""
+    return iso_from_seconds(value) if name == "idle_seconds" and isinstance(value, int) else value
 
 
 def workspace_document(
@@ -344,14 +360,10 @@ def _set(document: dict[str, Any], path: str, value: object) -> None:
         document[last] = value
 
 
-def _as_azure_writes(name: str, value: object) -> object:
-    return iso_from_seconds(value) if name == "idle_seconds" and isinstance(value, int) else value
-
-
-def _drop_changes(path: Path, wanted: Mapping[str, Settings]) -> None:
+def _drop_changes(path: Path, settings: Mapping[str, Settings]) -> None:
     dropped = {
-        (resource_id, _PATH_OF_SETTING[name])
-        for resource_id, chosen in wanted.items()
+        (resource_id.lower(), PATH_OF_SETTING[name])
+        for resource_id, chosen in settings.items()
         for name in chosen
     }
     with path.open(newline="") as file:
