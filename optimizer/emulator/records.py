@@ -16,7 +16,7 @@ Floats: TypeAlias = NDArray[np.float64]
 class NodeCounts:
     """A cluster's nodes as a step function: row i holds from `at_s[i]` until `at_s[i + 1]`.
 
-    The last row holds until now. Times rise strictly. `unusable` is always 0: no estate breaks nodes.
+    The last row holds until now. Times rise strictly. `unusable` is always 0: nothing breaks here.
     """
 
     at_s: Ints
@@ -50,7 +50,7 @@ class SessionSpans:
     """When people really used an instance, and how hard. `end_s` is now where they still do."""
 
     session_index: Ints
-    """The row in `Estate.sessions`; one session has several spans where it was shut down under him."""
+    """The row in `Estate.sessions`. A session whose instance was shut down under it has several."""
     start_s: Ints
     end_s: Ints
     cpu_pct: Floats
