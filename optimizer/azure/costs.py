@@ -1,0 +1,99 @@
+"""Cost Management: the query API, and the cost details report with its file."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import IO, Any
+
+import orjson
+from azure.core import PipelineClient
+from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.rest import HttpRequest
+from azure.mgmt.costmanagement import CostManagementClient
+
+from optimizer.azure.access import ARM_SCOPE, Access, CostRetryAfter, azure_errors, check, url
+from optimizer.model import Json
+
+COST_API = "2025-03-01"
+_CLIENT_TYPE = {"ClientType": "optimizer"}
+"""Callers that name themselves have a quota of their own."""
+
+
+class CostManagement:
+    """Reads what was billed. Every method raises the AzureError that fits."""
+
+    def __init__(self, access: Access) -> None:
+        """Use `access`; nothing is sent yet."""
+        self._base = access.arm_url
+        self._client = CostManagementClient(
+            access.credential,
+            base_url=access.arm_url,
+            credential_scopes=[ARM_SCOPE],
+            per_retry_policies=[CostRetryAfter()],
+            polling_interval=2,
+            **access.options,
+        )
+        # A report's link carries its own key, which a token beside it would make invalid.
+        self._files = PipelineClient(
+            "",
+            policies=[
+                RequestIdPolicy(),
+                UserAgentPolicy(**access.options),
+                RetryPolicy(**access.options),
+            ],
+            **access.options,
+        )
+
+    def query(self, scope: str, body: Mapping[str, Json]) -> Iterator[dict[str, Any]]:
+        """Yield each row of a cost query by column name, over all pages.
+
+        The SDK's own `query.usage` returns the first page only, so pages are followed here.
+        """
+        link: str | None = self._base + url(
+            f"{scope}/providers/Microsoft.CostManagement/query", api_version=COST_API
+        )
+        what = f"the costs of {scope}"
+        while link:
+            request = HttpRequest("POST", link, json=body, headers=_CLIENT_TYPE)
+            with azure_errors(what):
+                response = self._client.send_request(request)
+            check(response, what)
+            if not response.content:  # 204: nothing was billed
+                return
+            properties = orjson.loads(response.content)["properties"]
+            yield from rows_of(properties)
+            link = properties.get("nextLink")
+
+    def report(self, scope: str, first: date, last: date, *, metric: str) -> Sequence[str]:
+        """Have the cost details of some days of one month written; return the links of its files.
+
+        `metric` is ActualCost or AmortizedCost. A link is a secret: it opens the file to anybody.
+        """
+        body = {
+            "metric": metric,
+            "timePeriod": {"start": first.isoformat(), "end": last.isoformat()},
+        }
+        with azure_errors(f"the cost details of {scope}"):
+            poller = self._client.generate_cost_details_report.begin_create_operation(
+                scope.strip("/"), body, headers=_CLIENT_TYPE
+            )
+            result = poller.result()
+        manifest = result.manifest if result is not None else None
+        blobs = manifest.blobs if manifest is not None else None
+        return [blob.blob_link for blob in blobs or []]
+
+    def download(self, link: str, file: IO[bytes]) -> None:
+        """Write the file behind a link, piece by piece. The link is never part of a message."""
+        what = "a file of cost details"
+        with azure_errors(what):
+            response = self._files.send_request(HttpRequest("GET", link), stream=True)
+            if response.status_code >= 400:  # noqa: PLR2004 - where HTTP's errors begin
+                response.read()
+                check(response, what)
+            for piece in response.iter_bytes():
+                file.write(piece)
+
+
+def rows_of(properties: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each row of one page of a cost query as a dictionary."""
+    names = [column["name"] for column in properties["columns"]]
+    return (dict(zip(names, row, strict=True)) for row in properties["rows"])

@@ -1,0 +1,43 @@
+"""Azure Retail Prices: the public price list. Nobody needs to sign in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from azure.core import PipelineClient
+from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.rest import HttpRequest
+
+from optimizer.azure.access import Access, azure_errors, check, url
+
+PRICES_API = "2023-01-01-preview"
+"""The version that has savings-plan prices beside the others."""
+
+
+class RetailPrices:
+    """Reads the price list, which has a page of 1,000 rows and says where the next is."""
+
+    def __init__(self, access: Access) -> None:
+        """Use `access`; nothing is sent yet."""
+        self._base = access.prices_url
+        self._client = PipelineClient(
+            access.prices_url,
+            policies=[
+                RequestIdPolicy(),
+                UserAgentPolicy(**access.options),
+                RetryPolicy(**access.options),
+            ],
+            **access.options,
+        )
+
+    def items(self, filter_: str, *, currency: str) -> Iterator[dict[str, Any]]:
+        """Yield each row of the price list that passes an OData filter. Raises AzureError."""
+        query = {"api-version": PRICES_API, "currencyCode": f"'{currency}'", "$filter": filter_}
+        link: str | None = self._base + url("/api/retail/prices", **query)
+        while link:
+            with azure_errors("Azure's price list"):
+                response = self._client.send_request(HttpRequest("GET", link))
+            check(response, "Azure's price list")
+            page = orjson.loads(response.content)
+            yield from page["Items"]
+            link = page.get("NextPageLink")
