@@ -1,8 +1,9 @@
 """What an analysis hands on: to scenarios, plan, page, mail and terminal alike."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,23 @@ class Series:
     """Nodes paid for had the finding's change been in place."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """What a set of findings saves: in all, and each after those before it."""
+
+    total: Estimate
+    marginal: Mapping[str, Estimate]
+    """By finding id, in the order of the waterfall; sums to the total at p50."""
+    by_detector: Mapping[str, Estimate]
+
+
+class JointReplay(Protocol):
+    """Everything needed to total any choice of findings; `analysis/joint.py` provides it."""
+
+    def together(self, finding_ids: Collection[str], /) -> Together:
+        """Replay all changes of these findings at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Analysis:
     """Everything that was found in one window, priced, ranked and added up without overlap."""
@@ -62,6 +80,8 @@ class Analysis:
     """By finding id: what would change the answer."""
     series: Mapping[str, Series] = field(default_factory=dict)
     """By finding id."""
+    joint: JointReplay | None = None
+    """Totals any choice of these findings; None where the analysis was put together by hand."""
 
     def finding(self, finding_id: str) -> Finding | None:
         """Return the finding with this id, or None."""

@@ -1,0 +1,252 @@
+"""Tables become cases: activity joined with the bill, priced and calibrated, one per compute."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from optimizer.analysis.cases import (
+    ClusterCase,
+    Habits,
+    InstanceCase,
+    fit_physics,
+    habits_of,
+    levels_of,
+    replayed_as_was,
+)
+from optimizer.analysis.confidence import Floats, calibrate
+from optimizer.analysis.features import (
+    ClusterFeatures,
+    CostLine,
+    Frames,
+    InstanceFeatures,
+    cluster_features,
+    cost_lines,
+    instance_features,
+    list_prices,
+    policies_of,
+    resources_of,
+)
+from optimizer.analysis.joint import DAYS_PER_MONTH
+from optimizer.analysis.rates import Rate, attribute, list_rate, rates
+from optimizer.analysis.result import Calibration
+from optimizer.model import Attribution, Basis, Kind, Resource, Window
+
+MIN_CALIBRATION_DAYS = 7
+"""Fewer billed days cannot be compared with the replay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bill:
+    """The attributed costs of whole, completely billed days."""
+
+    lines: tuple[CostLine, ...]
+    start: date
+    end: date
+    """Excluded."""
+    currency: str
+
+    @property
+    def days(self) -> int:
+        """How many days it covers."""
+        return max(0, (self.end - self.start).days)
+
+    def monthly(self, lines: Iterable[CostLine]) -> float | None:
+        """Return what these lines make in a month; None where no day is billed."""
+        return sum(line.cost for line in lines) * DAYS_PER_MONTH / self.days if self.days else None
+
+    def daily(self, resource_id: str, window: Window, *, hours: bool) -> Floats:
+        """Return VM cost (or hours) of each day of the window; NaN where not billed."""
+        first = window.start_utc.date()
+        series = np.full(round(window.days), np.nan)
+        billed = slice(
+            max(0, (self.start - first).days), max(0, min(series.size, (self.end - first).days))
+        )
+        series[billed] = 0.0
+        for line in self.lines:
+            at = (line.day - first).days
+            if (
+                line.resource_id == resource_id
+                and line.component == "vm"
+                and at in range(billed.start, billed.stop)
+            ):
+                series[at] += (line.hours or 0.0) if hours else line.cost
+        return series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Estate:
+    """Every case of a window, and what kept others from becoming one."""
+
+    window: Window
+    bill: Bill
+    resources: Mapping[str, Resource]
+    cases: Mapping[str, ClusterCase | InstanceCase]
+    unassessable: Mapping[str, str]
+    """Why a compute has no case, by resource id."""
+
+
+def build(frames: Frames, *, billed_through: datetime) -> Estate:
+    """Return the cases of all computes whose activity and price are known."""
+    resources = resources_of(frames.resources)
+    policies = policies_of(frames.resources, frames.window)
+    features: dict[str, ClusterFeatures | InstanceFeatures] = {}
+    unassessable: dict[str, str] = {}
+    for resource_id, resource in resources.items():
+        read = _READERS.get(resource.kind)
+        if read is None:
+            continue
+        seen = read(frames, resource, policies[resource_id])
+        if seen is None:
+            unassessable[resource_id] = _NOTHING_SEEN[resource.kind]
+        else:
+            features[resource_id] = seen
+
+    prices = list_prices(frames.prices)
+    bill = _bill(frames, features, resources, prices, billed_through)
+    known = rates(
+        {resource_id: seen.resource for resource_id, seen in features.items()},
+        bill.lines,
+        prices,
+        {resource_id: _hours_within(seen, bill) for resource_id, seen in features.items()},
+    )
+    habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
+    cases: dict[str, ClusterCase | InstanceCase] = {}
+    for resource_id, seen in features.items():
+        rate = known.get(resource_id)
+        if rate is None:
+            sku, region = seen.resource.sku, seen.resource.region
+            unassessable[resource_id] = f"No price is known for {sku} in {region}."
+        elif isinstance(seen, ClusterFeatures):
+            cases[resource_id] = _cluster_case(seen, rate, bill)
+        else:
+            cases[resource_id] = _instance_case(seen, rate, bill, habits)
+    return Estate(
+        window=frames.window,
+        bill=bill,
+        resources=resources,
+        cases=cases,
+        unassessable=unassessable,
+    )
+
+
+_READERS: Mapping[Kind, Any] = {
+    Kind.CLUSTER: cluster_features,
+    Kind.INSTANCE: instance_features,
+}
+
+_NOTHING_SEEN = {
+    Kind.CLUSTER: "No whole day of node states was observed; collect again after a day.",
+    Kind.INSTANCE: (
+        "It ran, but no CPU or GPU use was observed: Azure sent no utilisation metrics for it."
+    ),
+}
+
+
+def _bill(
+    frames: Frames,
+    features: Mapping[str, ClusterFeatures | InstanceFeatures],
+    resources: Mapping[str, Resource],
+    prices: Mapping[tuple[str, str, str], float],
+    billed_through: datetime,
+) -> Bill:
+    lines = cost_lines(frames.costs)
+    end = billed_through.date()
+    if lines:
+        end = min(end, max(line.day for line in lines) + timedelta(days=1))
+    start = frames.window.start_utc.date()
+    if frames.window.start_utc.time() != datetime.min.time():
+        start += timedelta(days=1)
+    weights: dict[tuple[str, date], dict[str, float]] = defaultdict(dict)
+    for resource_id, seen in features.items():
+        resource = resources[resource_id]
+        of_list = list_rate(resource, prices)
+        hours = _daily_hours(seen)
+        for offset in np.flatnonzero(np.nan_to_num(hours)):
+            day = seen.window.start_utc.date() + timedelta(days=int(offset))
+            weight = float(hours[offset]) * (of_list or 0.0)
+            if weight > 0:
+                weights[resource.workspace_id, day][resource_id] = weight
+    inside = [line for line in lines if start <= line.day < end]
+    currencies = {line.currency for line in lines}
+    return Bill(
+        lines=tuple(attribute(inside, weights)),
+        start=start,
+        end=max(start, end),
+        currency=min(currencies) if currencies else _price_currency(frames),
+    )
+
+
+def _price_currency(frames: Frames) -> str:
+    known = frames.prices["currency"].dropna()
+    return str(known.iloc[0]) if len(known) else "unknown"
+
+
+def _daily_hours(seen: ClusterFeatures | InstanceFeatures) -> Floats:
+    """Return the node-hours that were seen on each day."""
+    present = seen.present if isinstance(seen, ClusterFeatures) else seen.on.astype(np.float64)
+    hours: Floats = np.nansum(present.reshape(-1, 1440), axis=1) / 60
+    return hours
+
+
+def _hours_within(seen: ClusterFeatures | InstanceFeatures, bill: Bill) -> float:
+    offset = (bill.start - seen.window.start_utc.date()).days
+    hours = _daily_hours(seen)
+    return float(hours[max(0, offset) : max(0, offset + bill.days)].sum())
+
+
+def _exact(lines: Iterable[CostLine], resource_id: str) -> bool:
+    """Tell whether the bill itself says what this compute's machines cost."""
+    return any(
+        line.resource_id == resource_id
+        and line.component == "vm"
+        and line.attribution in {Attribution.EXACT, Attribution.TAG}
+        for line in lines
+    )
+
+
+def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill) -> ClusterCase:
+    resource_id = seen.resource.resource_id
+    levels = levels_of(seen)
+    told = _exact(bill.lines, resource_id)
+    cost = bill.daily(resource_id, seen.window, hours=False) if told else None
+    physics = fit_physics(seen, levels, None if cost is None else cost / rate.per_hour)
+    as_was = replayed_as_was(levels, seen.policies, seen.window, physics) * rate.per_hour
+    return ClusterCase(
+        features=seen,
+        levels=levels,
+        physics=physics,
+        rate=rate,
+        calibration=_calibration(cost, as_was, rate.basis),
+        spend_per_month=_spend(bill, resource_id),
+    )
+
+
+def _instance_case(seen: InstanceFeatures, rate: Rate, bill: Bill, habits: Habits) -> InstanceCase:
+    resource_id = seen.resource.resource_id
+    told = _exact(bill.lines, resource_id)
+    cost = bill.daily(resource_id, seen.window, hours=False) if told else None
+    return InstanceCase(
+        features=seen,
+        rate=rate,
+        calibration=_calibration(cost, _daily_hours(seen) * rate.per_hour, rate.basis),
+        habits=habits,
+        spend_per_month=_spend(bill, resource_id),
+    )
+
+
+def _calibration(cost: Floats | None, as_was: Floats, basis: Basis) -> Calibration | None:
+    if cost is None:
+        return None
+    both = ~np.isnan(cost) & ~np.isnan(as_was)
+    if both.sum() < MIN_CALIBRATION_DAYS:
+        return None
+    return calibrate(cost[both], as_was[both], basis=basis)
+
+
+def _spend(bill: Bill, resource_id: str) -> float | None:
+    lines = [line for line in bill.lines if line.resource_id == resource_id]
+    return bill.monthly(lines) if lines else None

@@ -1,0 +1,108 @@
+"""How sure a figure is: day-block bootstrap, calibration on the bill, grades (methods §3.4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.analysis.result import Calibration
+from optimizer.model import Basis, Estimate, Level
+
+Floats = npt.NDArray[np.float64]
+
+DRAWS = 500
+BLOCK_DAYS = 7
+"""A week, so that a block keeps the weekly rhythm; shorter where there are fewer than three."""
+
+MAX_NMBE = 0.10
+"""No saving is quoted beyond it (methods §0)."""
+
+_SEED = 730
+"""Any constant: the same history gives the same interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grades:
+    """What a finding must show to be trusted (methods §3.4)."""
+
+    high_days: float = 28
+    high_samples: int = 30
+    high_p10_share: float = 0.7
+    medium_days: float = 14
+    medium_samples: int = 10
+
+
+def next_month(daily: Floats, *, days_per_month: float) -> Estimate:
+    """Return what a daily amount makes in the coming month, from its own history.
+
+    `p50` is the mean of the history itself, so that estimates of parts add up. The interval is the
+    spread between two independent months like it: the one that was seen and the one to come.
+
+    Args:
+        daily: the amount on each whole day; at least one.
+        days_per_month: 730 / 24.
+    """
+    centre = float(daily.mean()) * days_per_month
+    if daily.size < 2:  # noqa: PLR2004 - one day has no spread to learn from
+        return Estimate(p10=min(0.0, centre), p50=centre, p90=max(0.0, centre))
+    rng = np.random.default_rng(_SEED)
+    seen = block_means(daily, daily.size, rng)
+    to_come = block_means(daily, round(days_per_month), rng)
+    low, high = np.quantile(to_come - seen, [0.1, 0.9]) * days_per_month
+    return Estimate(
+        p10=centre + min(0.0, float(low)), p50=centre, p90=centre + max(0.0, float(high))
+    )
+
+
+def block_means(daily: Floats, length: int, rng: np.random.Generator) -> Floats:
+    """Return `DRAWS` means of `length` days, drawn in circular blocks of consecutive days."""
+    days = daily.size
+    block = BLOCK_DAYS if days >= 3 * BLOCK_DAYS else max(1, round(days ** (1 / 3)))
+    blocks = -(-length // block)
+    first = rng.integers(0, days, size=(DRAWS, blocks))
+    at = (first[:, :, None] + np.arange(block)).reshape(DRAWS, -1)[:, :length] % days
+    means: Floats = daily[at].mean(axis=1)
+    return means
+
+
+def calibrate(bill: Floats, replay: Floats, *, basis: Basis) -> Calibration | None:
+    """Compare bill and replay of today's settings, day by day, in money.
+
+    Returns None where nothing was replayed or billed, so that no factor can be told.
+    NMBE and CV(RMSE) as ASHRAE Guideline 14 defines them (methods §0, §9).
+    """
+    billed, replayed = float(bill.sum()), float(replay.sum())
+    if billed <= 0 or replayed <= 0:
+        return None
+    return Calibration(
+        k=billed / replayed,
+        nmbe=(billed - replayed) / billed,
+        cv_rmse=float(np.sqrt(np.mean((bill - replay) ** 2)) / bill.mean()),
+        days=bill.size,
+        basis=basis,
+    )
+
+
+def grade(
+    estimate: Estimate, *, days: float, samples: int, logs_agree: bool, limits: Grades | None = None
+) -> Level:
+    """Grade a saving by how long, how often and how well it was seen.
+
+    Args:
+        estimate: the saving.
+        days: observed days.
+        samples: independent occasions, such as idle gaps or jobs.
+        logs_agree: node states come from the event log, not from sampled metrics alone.
+        limits: defaults are those of methods §3.4.
+    """
+    limits = limits or Grades()
+    if (
+        logs_agree
+        and days >= limits.high_days
+        and samples >= limits.high_samples
+        and estimate.p10 >= limits.high_p10_share * estimate.p50
+    ):
+        return Level.HIGH
+    if days >= limits.medium_days and samples >= limits.medium_samples and estimate.p10 > 0:
+        return Level.MEDIUM
+    return Level.LOW

@@ -1,0 +1,423 @@
+"""Tables in, the few arrays that a detector may see out. The only frame code outside the store.
+
+Every series starts at `window.start_utc` and counts in whole seconds or minutes from there.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optimizer.model import (
+    Attribution,
+    ClusterSettings,
+    InstanceSettings,
+    Kind,
+    Resource,
+    Window,
+)
+from optimizer.units import MINUTES_PER_DAY
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+BRIDGED_MINUTES = 5
+"""Unobserved minutes up to here take the larger of their two neighbours; longer ones are unknown,
+and unknown minutes are replayed as they were, so that they never save anything."""
+
+_SECOND = np.timedelta64(1, "s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frames:
+    """The tables of the lake that the analysis reads, cut to one window."""
+
+    window: Window
+    resources: pd.DataFrame
+    node_minutes: pd.DataFrame
+    intervals: pd.DataFrame
+    instance_events: pd.DataFrame
+    jobs: pd.DataFrame
+    costs: pd.DataFrame
+    prices: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """What one day cost, one component of one compute or of a workspace."""
+
+    day: date
+    workspace_id: str
+    resource_id: str | None
+    """None: the bill names only the workspace."""
+    component: str
+    cost: float
+    """Effective cost where the source tells it, else billed cost."""
+    list_cost: float | None
+    hours: float | None
+    """Of virtual machines; None for everything else and where the source does not say."""
+    vm_size: str | None
+    attribution: Attribution | None
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClusterFeatures:
+    """One cluster's activity: all that its detectors may know of it."""
+
+    resource: Resource
+    window: Window
+    """The whole days that were observed."""
+    policies: tuple[tuple[datetime, ClusterSettings], ...]
+    """Settings since when, oldest first; the last are today's."""
+    demand: Floats
+    """Nodes at work in each minute; unknown minutes hold all nodes that were there."""
+    unknown: Bools
+    """Minutes that were not observed."""
+    present: Floats
+    """Nodes there in each minute, in whatever state; NaN = not observed."""
+    preparing: Floats
+    """NaN where the source does not tell it."""
+    leaving: Floats
+    on_at_start: int
+    from_logs: bool
+    """Node states come from the event log, not from sampled metrics."""
+    jobs: int
+    """Jobs that ended in the window."""
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """Today's settings."""
+        return self.policies[-1][1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InstanceFeatures:
+    """One compute instance's activity, minute by minute.
+
+    A gap runs from the end of use to the next use, or to a stop by a person or a schedule. A stop
+    that Azure's idle rule made does not end it: without that rule the instance had stayed on.
+    """
+
+    resource: Resource
+    window: Window
+    """The whole days that were observed."""
+    policies: tuple[tuple[datetime, InstanceSettings], ...]
+    on: Bools
+    """Minutes that it really ran."""
+    active: Bools
+    """Minutes of use; minutes on of which nothing is known count as use."""
+    gap_start: Ints
+    gap_minutes: Ints
+    gap_resumed: Bools
+    """Use went on after the gap, so that a shutdown in it means a restart."""
+    gap_on_minutes: Ints
+    """Minutes of the gap that the instance really ran."""
+    unknown_hours: float
+    idle_stops: int
+    """Stops that Azure's idle rule made."""
+
+    @property
+    def settings(self) -> InstanceSettings:
+        """Today's settings."""
+        return self.policies[-1][1]
+
+
+def resources_of(frame: pd.DataFrame) -> dict[str, Resource]:
+    """Return each resource that the last look at its workspace still saw, by id."""
+    last_look = frame.groupby("workspace_id")["collected_at_utc"].transform("max")
+    latest = frame[frame["collected_at_utc"] == last_look]
+    return {str(row["resource_id"]): _resource(row) for row in latest.to_dict("records")}
+
+
+def _resource(row: Mapping[Any, Any]) -> Resource:
+    text = {key: None if _missing(value) else value for key, value in row.items()}
+    created = text["created_utc"]
+    return Resource(
+        resource_id=str(text["resource_id"]),
+        kind=Kind(str(text["kind"])),
+        name=str(text["name"]),
+        workspace_id=str(text["workspace_id"] or ""),
+        region=str(text["region"] or ""),
+        sku=_text(text["sku"]),
+        vm_priority=_text(text["vm_priority"]),
+        state=_text(text["state"]),
+        created_utc=created.to_pydatetime() if isinstance(created, pd.Timestamp) else None,
+        owner=_text(text["owner"]),
+        tags=_json(text["tags"]),
+        settings=_json(text["settings"]),
+        arm=_json(text["arm"]),
+    )
+
+
+def _missing(value: object) -> bool:
+    return value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _json(value: object) -> dict[str, Any]:
+    parsed = json.loads(str(value)) if value else {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def policies_of(
+    frame: pd.DataFrame, window: Window
+) -> dict[str, tuple[tuple[datetime, Mapping[str, object]], ...]]:
+    """Return each resource's settings since when, oldest first, as the snapshots tell them.
+
+    What stood before the first snapshot is taken to have stood since the window's start.
+    """
+    history: dict[str, list[tuple[datetime, Mapping[str, object]]]] = {}
+    rows = frame.sort_values("collected_at_utc")[["resource_id", "collected_at_utc", "settings"]]
+    for resource_id, at, text in rows.itertuples(index=False):
+        seen = history.setdefault(resource_id, [])
+        settings = _json(text)
+        if not seen:
+            seen.append((window.start_utc, settings))
+        elif seen[-1][1] != settings:
+            seen.append((at.to_pydatetime(), settings))
+    return {resource_id: tuple(seen) for resource_id, seen in history.items()}
+
+
+def whole_days(window: Window) -> Window | None:
+    """Return the whole UTC days inside a window, or None where there is none."""
+    start = _midnight(window.start_utc)
+    if start < window.start_utc:
+        start += timedelta(days=1)
+    end = _midnight(window.end_utc)
+    return Window(start_utc=start, end_utc=end) if end > start else None
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def cluster_features(
+    frames: Frames,
+    resource: Resource,
+    policies: Iterable[tuple[datetime, Mapping[str, object]]],
+) -> ClusterFeatures | None:
+    """Return a cluster's activity, or None where no node state of a whole day was observed."""
+    rows = frames.node_minutes
+    rows = rows[rows["resource_id"] == resource.resource_id]
+    rows = rows[rows["active"].notna()]
+    if rows.empty:
+        return None
+    seen = Window(
+        start_utc=rows["minute_utc"].min().to_pydatetime(),
+        end_utc=rows["minute_utc"].max().to_pydatetime() + timedelta(minutes=1),
+    )
+    window = whole_days(seen)
+    if window is None:
+        return None
+    minutes = round(window.days * MINUTES_PER_DAY)
+    at = _seconds_since(rows["minute_utc"], window) // 60
+    inside = (at >= 0) & (at < minutes)
+
+    def series(column: str) -> Floats:
+        values = np.full(minutes, np.nan)
+        values[at[inside]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[inside]
+        return values
+
+    states = ("active", "idle", "preparing", "leaving", "unusable")
+    active, idle, preparing, leaving, unusable = (series(state) for state in states)
+    present = active + np.nan_to_num(idle) + np.nan_to_num(leaving) + np.nan_to_num(unusable)
+    demand, unknown = _bridge(active, present)
+    at_start = np.flatnonzero(~np.isnan(present))
+    jobs = frames.jobs
+    ended = jobs[(jobs["resource_id"] == resource.resource_id) & jobs["ended_utc"].notna()]
+    return ClusterFeatures(
+        resource=resource,
+        window=window,
+        policies=tuple((since, cluster_settings(values)) for since, values in policies),
+        demand=demand,
+        unknown=unknown,
+        present=present + np.nan_to_num(preparing),
+        preparing=preparing,
+        leaving=leaving,
+        on_at_start=round(float(present[at_start[0]])) if at_start.size else 0,
+        from_logs=bool((rows["source"] == "log").all()),
+        jobs=int(
+            ended["ended_utc"]
+            .between(pd.Timestamp(window.start_utc), pd.Timestamp(window.end_utc))
+            .sum()
+        ),
+    )
+
+
+def _seconds_since(column: "pd.Series[pd.Timestamp]", window: Window) -> Ints:
+    start = np.datetime64(window.start_utc.replace(tzinfo=None), "s")
+    moments = column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[s]")
+    seconds: Ints = (moments - start) // _SECOND
+    return seconds
+
+
+def cluster_settings(values: Mapping[str, object]) -> ClusterSettings:
+    """Return the settings of `resources.settings` as numbers."""
+    numbers = {key: int(str(values[key])) for key in ("min_nodes", "max_nodes", "idle_seconds")}
+    return ClusterSettings(**numbers)
+
+
+def instance_settings(values: Mapping[str, object]) -> InstanceSettings:
+    """Return the settings of `resources.settings` as numbers."""
+    minutes = values.get("idle_shutdown_minutes")
+    return InstanceSettings(idle_shutdown_minutes=None if minutes is None else int(str(minutes)))
+
+
+def _bridge(active: Floats, present: Floats) -> tuple[Floats, Bools]:
+    """Fill unobserved minutes; return the series and which minutes stay unknown."""
+    unknown = np.isnan(active)
+    if not unknown.any():
+        return active, unknown
+    filled = active.copy()
+    long = unknown.copy()
+    for begin, end in zip(*_runs(unknown), strict=True):
+        before, after = begin - 1, end if end < active.size else begin - 1
+        if end - begin <= BRIDGED_MINUTES and before >= 0:
+            filled[begin:end] = max(active[before], active[after])
+            long[begin:end] = False
+        else:
+            sides = [present[i] for i in (before, after) if 0 <= i < active.size]
+            filled[begin:end] = np.ceil(max(sides, default=0.0))
+    return filled, long
+
+
+def instance_features(
+    frames: Frames,
+    resource: Resource,
+    policies: Iterable[tuple[datetime, Mapping[str, object]]],
+) -> InstanceFeatures | None:
+    """Return an instance's activity, or None where it ran but no use of it was observed."""
+    since = max(frames.window.start_utc, resource.created_utc or frames.window.start_utc)
+    window = whole_days(replace(frames.window, start_utc=since))
+    if window is None:
+        return None
+    minutes = round(window.days * MINUTES_PER_DAY)
+    events = frames.instance_events
+    events = events[events["resource_id"] == resource.resource_id].sort_values("at_utc")
+    spans = _on_spans(events, resource, window)
+    on, kept_on = np.zeros(minutes, np.bool_), np.zeros(minutes, np.bool_)
+    for span, following in zip(spans, [*spans[1:], None], strict=True):
+        on[span.start : span.end] = True
+        stays = span.stopped_by == "IdleShutdown"
+        until = (following.start if following else minutes) if stays else span.end
+        kept_on[span.start : until] = True
+
+    rows = frames.intervals
+    rows = rows[rows["resource_id"] == resource.resource_id]
+    if on.any() and rows.empty:
+        return None
+    start = np.clip(_seconds_since(rows["start_utc"], window) // 60, 0, minutes)
+    end = np.clip(_seconds_since(rows["end_utc"], window) // 60, 0, minutes)
+    busy = rows["busy"].to_numpy(dtype=bool)
+    idle = _filled(minutes, start[~busy], end[~busy])
+    active = on & ~idle
+    known = idle | _filled(minutes, start[busy], end[busy])
+
+    gap_start, gap_end = _runs(kept_on & ~active)
+    on_before = np.concatenate(([0], on.cumsum()))
+    return InstanceFeatures(
+        resource=resource,
+        window=window,
+        policies=tuple((at, instance_settings(values)) for at, values in policies),
+        on=on,
+        active=active,
+        gap_start=gap_start,
+        gap_minutes=gap_end - gap_start,
+        gap_resumed=np.append(active, False)[gap_end],
+        gap_on_minutes=on_before[gap_end] - on_before[gap_start],
+        unknown_hours=int((on & ~known).sum()) / 60,
+        idle_stops=sum(span.stopped_by == "IdleShutdown" for span in spans),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """One stretch of being on, in minutes from the window's start."""
+
+    start: int
+    end: int
+    stopped_by: str | None
+    """User, Schedule or IdleShutdown; None: on when the window ended."""
+
+
+def _on_spans(events: pd.DataFrame, resource: Resource, window: Window) -> list[_Span]:
+    """Return when the instance was on, from its start and stop events and its state today."""
+    length = round(window.days * MINUTES_PER_DAY)
+    moves = events[
+        events["operation"].isin(["Create", "Start", "Stop"])
+        & ~events["status"].isin(["Failed", "Canceled"])
+    ]
+    if moves.empty:
+        on = (resource.state or "").lower() in {"running", "jobrunning"}
+        return [_Span(start=0, end=length, stopped_by=None)] if on else []
+    at = np.clip(np.rint(_seconds_since(moves["at_utc"], window) / 60), 0, length).astype(int)
+    spans: list[_Span] = []
+    since: int | None = 0 if moves["operation"].iloc[0] == "Stop" else None
+    for moment, operation, trigger in zip(
+        at.tolist(), moves["operation"], moves["trigger"], strict=True
+    ):
+        if operation != "Stop":
+            since = moment if since is None else since
+        elif since is not None:
+            spans.append(_Span(start=since, end=moment, stopped_by=_text(trigger) or "User"))
+            since = None
+    if since is not None:
+        spans.append(_Span(start=since, end=length, stopped_by=None))
+    return [span for span in spans if span.end > span.start]
+
+
+def _filled(size: int, start: Ints, end: Ints) -> Bools:
+    """Return which places lie in one of the stretches."""
+    steps = np.zeros(size + 1, dtype=np.int64)
+    np.add.at(steps, start, 1)
+    np.add.at(steps, end, -1)
+    inside: Bools = steps[:-1].cumsum() > 0
+    return inside
+
+
+def _runs(flags: Bools) -> tuple[Ints, Ints]:
+    """Return start and end of each unbroken run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    return edges[::2], edges[1::2]
+
+
+def cost_lines(frame: pd.DataFrame) -> list[CostLine]:
+    """Return the costs of the lake as plain lines, day by day."""
+    return [_cost_line(row) for row in frame.to_dict("records")]
+
+
+def _cost_line(row: Mapping[Any, Any]) -> CostLine:
+    value: dict[str, Any] = {key: None if _missing(cell) else cell for key, cell in row.items()}
+    cost = value["billed_cost"] if value["effective_cost"] is None else value["effective_cost"]
+    named = value["attribution"] is not None
+    return CostLine(
+        day=value["charge_date"].date(),
+        workspace_id=str(value["workspace_id"]),
+        resource_id=str(value["resource_id"]) if named else None,
+        component=str(value["component"]),
+        cost=float(cost or 0.0),
+        list_cost=value["list_cost"],
+        hours=value["quantity"] if value["component"] == "vm" else None,
+        vm_size=_text(value["vm_size"]),
+        attribution=Attribution(value["attribution"]) if named else None,
+        currency=str(value["currency"]),
+    )
+
+
+def list_prices(frame: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Return list prices per hour by (region, SKU in lower case, offer), commitments left out."""
+    rows = frame[(frame["term"].fillna("") == "") & frame["price_per_hour"].notna()]
+    return {
+        (str(row["region"]), str(row["sku"]).lower(), str(row["offer"])): row["price_per_hour"]
+        for row in rows.to_dict("records")
+    }

@@ -1,0 +1,317 @@
+"""From tables to findings: ask the detectors, price, rank and explain what they propose."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from optimizer.analysis.assemble import Bill, Estate, build
+from optimizer.analysis.cases import (
+    RESTART_SECONDS,
+    Assumptions,
+    ClusterCase,
+    InstanceCase,
+)
+from optimizer.analysis.confidence import MAX_NMBE, grade
+from optimizer.analysis.detectors import CannotAssessError, Detector, Proposal
+from optimizer.analysis.features import Frames
+from optimizer.analysis.joint import Joint, Move, estimate, overlaid
+from optimizer.analysis.result import Analysis
+from optimizer.model import (
+    Change,
+    Effects,
+    Estimate,
+    Finding,
+    Kind,
+    NotAssessed,
+    Resource,
+)
+from optimizer.units import HOURS_PER_MONTH
+
+IGNORE_TAG = "optimizer:ignore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusions:
+    """What the customer does not want to hear of, beside the tag `optimizer:ignore`."""
+
+    configured: Collection[str] = ()
+    """`detector`, `resource name` or `detector:resource name`."""
+    snoozed: Mapping[str, str] = field(default_factory=dict)
+    """Why, by finding id."""
+
+
+def find(
+    frames: Frames,
+    detectors: Collection[Detector[Any]],
+    *,
+    assumptions: Assumptions,
+    billed_through: datetime,
+    exclusions: Exclusions | None = None,
+) -> Analysis:
+    """Return everything the detectors find in the tables of one window.
+
+    Args:
+        frames: the tables.
+        detectors: those to ask.
+        assumptions: see `config.AnalysisSettings`.
+        billed_through: costs of days that end later are incomplete.
+        exclusions: what not to report.
+    """
+    estate = build(frames, billed_through=billed_through)
+    return judge(estate, detectors, assumptions=assumptions, exclusions=exclusions or Exclusions())
+
+
+def judge(
+    estate: Estate,
+    detectors: Collection[Detector[Any]],
+    *,
+    assumptions: Assumptions,
+    exclusions: Exclusions,
+) -> Analysis:
+    """Ask every detector about every case and put the answers together."""
+    silent: list[NotAssessed] = []
+    found: list[_Found] = []
+    for resource_id, resource in estate.resources.items():
+        asked = [detector for detector in detectors if _KINDS[detector.reads] is resource.kind]
+        proposals: list[tuple[Detector[Any], Proposal]] = []
+        for detector in asked:
+            try:
+                _refuse(estate, resource, detector, exclusions)
+                proposal = detector.propose(estate.cases[resource_id], assumptions)
+            except CannotAssessError as reason:
+                silent.append(
+                    NotAssessed(resource_id=resource_id, detector=detector.name, reason=str(reason))
+                )
+                continue
+            if proposal is not None:
+                proposals.append((detector, proposal))
+        if proposals:
+            found.extend(_priced(estate.cases[resource_id], proposals, assumptions))
+
+    for item in [item for item in found if item.finding.id in exclusions.snoozed]:
+        found.remove(item)
+        silent.append(
+            NotAssessed(
+                resource_id=item.finding.resource_id,
+                detector=item.finding.detector,
+                reason=exclusions.snoozed[item.finding.id],
+            )
+        )
+    found.sort(key=lambda item: (-_p50(item.finding), item.finding.id))
+    joint = Joint(cases=estate.cases, moves=tuple(item.move for item in found))
+    together = joint.together([item.finding.id for item in found])
+    return Analysis(
+        currency=estate.bill.currency,
+        window=estate.window,
+        findings=tuple(item.finding for item in found),
+        not_assessed=tuple(silent),
+        spend_per_month=estate.bill.monthly(estate.bill.lines) or 0.0,
+        saving_per_month=together.total,
+        by_detector=together.by_detector,
+        resources=estate.resources,
+        calibrations={
+            resource_id: case.calibration
+            for resource_id, case in estate.cases.items()
+            if case.calibration is not None
+        },
+        daily_spend=_daily_spend(estate.bill),
+        formulas={item.finding.id: item.formula for item in found},
+        sensitivity={item.finding.id: item.sensitivity for item in found},
+        series={
+            item.finding.id: estate.cases[item.finding.resource_id].series(item.after)
+            for item in found
+        },
+        joint=joint,
+    )
+
+
+_KINDS: Mapping[type, Kind] = {ClusterCase: Kind.CLUSTER, InstanceCase: Kind.INSTANCE}
+
+
+def _p50(finding: Finding) -> float:
+    return finding.saving_per_month.p50 if finding.saving_per_month else 0.0
+
+
+def _daily_spend(bill: Bill) -> dict[date, float]:
+    spend: dict[date, float] = {
+        bill.start + timedelta(days=offset): 0.0 for offset in range(bill.days)
+    }
+    for line in bill.lines:
+        spend[line.day] += line.cost
+    return spend
+
+
+def _refuse(
+    estate: Estate, resource: Resource, detector: Detector[Any], exclusions: Exclusions
+) -> None:
+    """Raise CannotAssessError where the question must not or cannot be asked."""
+    tag = resource.tags.get(IGNORE_TAG)
+    ignored = {part.strip() for part in (tag or "").split(",")}
+    if tag is not None and ignored & {"", "all", "true", detector.name}:
+        raise CannotAssessError(f"Excluded by its tag {IGNORE_TAG}.")
+    names = {detector.name, resource.name, f"{detector.name}:{resource.name}"}
+    if names & set(exclusions.configured):
+        raise CannotAssessError("Excluded by the setting analysis.ignore.")
+    if resource.resource_id in estate.unassessable:
+        raise CannotAssessError(estate.unassessable[resource.resource_id])
+    case = estate.cases[resource.resource_id]
+    days = case.window.days - case.unknown_hours / 24
+    if days < detector.min_observed_days:
+        raise CannotAssessError(
+            f"Only {days:.0f} days were observed; {detector.min_observed_days:.0f} are needed."
+        )
+    if case.calibration and abs(case.calibration.nmbe) > MAX_NMBE:
+        raise CannotAssessError(
+            f"The replay of today's settings misses the bill by {case.calibration.nmbe:+.0%} "
+            f"(limit {MAX_NMBE:.0%}), so it says nothing about other settings."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    finding: Finding
+    move: Move
+    after: Any
+    """The settings once it is changed."""
+    formula: str
+    sensitivity: tuple[str, ...]
+
+
+def _priced(
+    case: ClusterCase | InstanceCase,
+    proposals: list[tuple[Detector[Any], Proposal]],
+    assumptions: Assumptions,
+) -> list[_Found]:
+    """Price each proposal alone and after the others of its resource; drop what is too little."""
+    every: dict[str, int] = {}
+    for _, proposal in proposals:
+        every |= proposal.overlay
+    least = max(
+        assumptions.min_saving_per_month,
+        assumptions.min_saving_share * (case.spend_per_month or 0.0),
+    )
+    found = []
+    for detector, proposal in proposals:
+        after: Any = overlaid(case.settings, proposal.overlay)
+        saving = estimate(case.saving(after))
+        others = overlaid(
+            case.settings, {k: v for k, v in every.items() if k not in proposal.overlay}
+        )
+        last = estimate(case.saving(overlaid(case.settings, every), others))
+        # Two changes of one cluster can need each other: nodes no longer kept still idle for as
+        # long as a long idle time holds them.
+        if saving.p50 >= least:
+            found.append(_found(case, detector, proposal, saving, case.settings))
+        elif last.p50 >= least:
+            found.append(_found(case, detector, proposal, last, others))
+    return found
+
+
+def _found(
+    case: ClusterCase | InstanceCase,
+    detector: Detector[Any],
+    proposal: Proposal,
+    saving: Estimate,
+    before: Any,
+) -> _Found:
+    resource = case.resource
+    after = overlaid(before, proposal.overlay)
+    key = f"{resource.resource_id}|{detector.name}|{proposal.setting}"
+    finding_id = hashlib.sha256(key.encode()).hexdigest()[:12]
+    extra_restarts = case.window.per_month(_restarts(case, after) - _restarts(case, before))
+    notes = (
+        ()
+        if before == case.settings
+        else ("Pays only together with the other change of this compute.",)
+    )
+    finding = Finding(
+        id=finding_id,
+        detector=detector.name,
+        resource_id=resource.resource_id,
+        workspace=resource.workspace_id.rpartition("/")[2],
+        kind=resource.kind,
+        owner=resource.owner,
+        tags=resource.tags,
+        title=proposal.title,
+        why=proposal.why,
+        evidence={
+            "observed_days": case.window.days,
+            "unknown_hours": round(case.unknown_hours, 1),
+            "rate_per_hour": round(case.rate.per_hour, 6),
+            "calibration_k": round(case.calibration.k, 4) if case.calibration else None,
+            "calibration_nmbe": round(case.calibration.nmbe, 4) if case.calibration else None,
+            "calibration_cv_rmse": (
+                round(case.calibration.cv_rmse, 4) if case.calibration else None
+            ),
+            "saving_over_window": round(saving.p50 * case.window.hours / HOURS_PER_MONTH, 2),
+            **proposal.evidence,
+        },
+        change=Change(
+            resource_id=resource.resource_id,
+            setting=proposal.setting,
+            before=proposal.before,
+            after=proposal.after,
+            how=proposal.how,
+        ),
+        saving_per_month=saving,
+        basis=case.rate.basis,
+        spend_per_month=case.spend_per_month,
+        effects=Effects(
+            extra_waiting_minutes_per_month=_waiting_minutes(case, extra_restarts),
+            extra_restarts_per_month=extra_restarts,
+            runtime_stretch=1.0,
+        ),
+        confidence=grade(
+            saving,
+            days=case.window.days - case.unknown_hours / 24,
+            samples=case.samples,
+            logs_agree=case.from_logs and case.calibration is not None,
+        ),
+        risk=proposal.risk,
+        effort=proposal.effort,
+        pillar_notes=(*notes, *proposal.pillar_notes),
+        source=detector.source,
+    )
+    return _Found(
+        finding=finding,
+        move=Move(
+            finding_id=finding_id,
+            detector=detector.name,
+            resource_id=resource.resource_id,
+            order=detector.order,
+            overlay=proposal.overlay,
+        ),
+        after=after,
+        formula=_formula(case, before, after, saving),
+        sensitivity=proposal.sensitivity,
+    )
+
+
+def _restarts(case: ClusterCase | InstanceCase, settings: Any) -> int:
+    return (
+        case.outcome(settings).starts if isinstance(case, ClusterCase) else case.restarts(settings)
+    )
+
+
+def _waiting_minutes(case: ClusterCase | InstanceCase, extra_restarts: float) -> float:
+    if isinstance(case, ClusterCase):
+        return extra_restarts * case.physics.wait_seconds / 60
+    return extra_restarts * RESTART_SECONDS / 60
+
+
+def _formula(case: ClusterCase | InstanceCase, before: Any, after: Any, saving: Estimate) -> str:
+    factor = ""
+    if isinstance(case, ClusterCase):
+        now, then = case.node_hours(before), case.node_hours(after)
+    else:
+        now, then = case.running_hours(before), case.running_hours(after)
+        factor = f" × {1 - case.habits.blocked_share(0.5):.3f} not held open by a kernel"
+    k = case.calibration.k if case.calibration else 1.0
+    return (
+        f"({now.sum():,.1f} h paid before − {then.sum():,.1f} h with the change) in "
+        f"{case.window.days:.0f} days × {case.rate.per_hour:.4f} per hour ({case.rate.basis}) × "
+        f"{k:.4f} calibration{factor} × {HOURS_PER_MONTH:.0f} h / {case.window.hours:.0f} h "
+        f"= {saving.p50:,.2f} per month"
+    )
