@@ -291,8 +291,10 @@ class OfficeDays:
     start_hour: float = 9.0
     stops: bool = False
     """They stop the machine before they go home."""
-    kernel_left_open: float = 0.08
-    """How often a notebook's kernel stays open when they go."""
+    kernel_left_open: float = 0.01
+    """How often a notebook's kernel stays open when they go, and holds the machine up."""
+    tidies: bool = False
+    """The day after they left one open, they stop the machine before they go."""
     via: str = "jupyter"
     cpu_pct: float = 35.0
     gpu_pct: float = 0.0
@@ -303,6 +305,7 @@ class OfficeDays:
 
     def __call__(self, instance: Instance, random: Random) -> Iterator[Session]:
         """Return their sessions, which never overlap."""
+        left_open = False
         for day in days():
             share = 0.06 if is_weekend(day) else self.days_a_week / 5
             week = (day - HISTORY_START.date()).days // 7
@@ -314,6 +317,8 @@ class OfficeDays:
                 continue
             hour = self.start_hour + random.gauss(0.0, 0.4)
             stretches = random.choice((2, 3, 3, 4))
+            stops = self.stops or (self.tidies and left_open)
+            left_open = random.random() < self.kernel_left_open
             for number in range(stretches):
                 length = max(0.3, random.gauss(6.8 / stretches, 0.4))
                 last = number == stretches - 1
@@ -325,9 +330,9 @@ class OfficeDays:
                     cpu_pct=_share_of(random, self.cpu_pct),
                     gpu_pct=_share_of(random, self.gpu_pct),
                     memory_pct=_share_of(random, 45.0),
-                    keeps_kernel_open=last and random.random() < self.kernel_left_open,
+                    keeps_kernel_open=last and left_open,
                     via=self.via,
-                    user_stops=last and self.stops,
+                    user_stops=last and stops,
                 )
                 hour += length + random.uniform(0.2, 0.7)
 

@@ -366,7 +366,9 @@ INSTANCES = (
             sku=sku,
             idle_shutdown=shutdown,
             decoy=_FITS,
-            habit=OfficeDays(kernel_left_open=0.15, gpu_pct=gpu_pct, week_off=week_off),
+            habit=OfficeDays(
+                kernel_left_open=0.08, tidies=True, gpu_pct=gpu_pct, week_off=week_off
+            ),
         )
         for site, user, sku, shutdown, gpu_pct, week_off in (
             (VISION, "noor", "Standard_NC4as_T4_v3", "PT60M", 35.0, None),

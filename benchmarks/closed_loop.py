@@ -1,0 +1,390 @@
+"""Predict, apply, wait, verify, and compare every figure with the emulator's own bill.
+
+    python -m benchmarks.closed_loop ESTATE [--scenario balanced] [--days 28] [--work DIR]
+
+The product is driven as a user would: through its command line, against emulators reached over
+HTTPS. Three of them play the same estate: one is changed by `apply`, one keeps the old settings,
+and one had the recommended settings from the first day.
+"""
+
+import argparse
+import json
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from benchmarks.estate_files import PATH_OF_SETTING, Settings, copy_with_settings, write_json
+from optimizer.errors import OptimizerError
+from optimizer.units import HOURS_PER_MONTH, iso_utc, seconds_from_iso, utc
+
+RESULTS = Path(__file__).parent / "results"
+
+BILLING_SETTLES_HOURS = 48
+"""What the product takes to be still incomplete on the bill."""
+
+
+class LoopError(OptimizerError):
+    """A step of the loop ended with an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A stated range and its middle, a month."""
+
+    low: float
+    mid: float
+    high: float
+
+    def holds(self, amount: float) -> bool:
+        """Return whether the amount lies within."""
+        return self.low <= amount <= self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What was said about one compute, and what was true. Money in the estate's currency."""
+
+    compute: str
+    detectors: tuple[str, ...]
+    changes: dict[str, tuple[Any, Any]]
+    spend_observed: float
+    """Billed over the window that the findings rest on."""
+    predicted_observed: float
+    """The saving that replay says this window would have seen."""
+    true_observed: float
+    promised_per_month: Interval
+    true_per_month: float
+    """Bill under the old settings less the bill after `apply`, over the same days."""
+    level: str
+    measured_per_month: Interval | None
+    true_settled_per_month: float
+    """As `true_per_month`, over the days whose bill had settled when it was measured."""
+    why: str
+
+    @property
+    def replay_error(self) -> float | None:
+        """Return how far the prediction is off, as a share of the truth."""
+        return _error(self.predicted_observed, self.true_observed)
+
+    @property
+    def promise_error(self) -> float | None:
+        """Return how far the promise is off, as a share of the truth."""
+        return _error(self.promised_per_month.mid, self.true_per_month)
+
+    @property
+    def measured_error(self) -> float | None:
+        """Return how far the measurement is off, as a share of the truth of the same days."""
+        if self.measured_per_month is None:
+            return None
+        return _error(self.measured_per_month.mid, self.true_settled_per_month)
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A running emulator, reached by its control API."""
+
+    url: str
+    ca_file: str
+    now_utc: datetime
+
+    def advance(self, hours: float) -> None:
+        """Move its clock forward."""
+        self._call("POST", "/emulator/advance", json.dumps({"hours": hours}))
+
+    def bill(self, start_utc: datetime, end_utc: datetime) -> dict[str, float]:
+        """Return the true cost of each compute, by lower-case id."""
+        query = urlencode({"from": iso_utc(start_utc), "to": iso_utc(end_utc)})
+        answer = self._call("GET", f"/emulator/bill?{query}")
+        return {key.lower(): float(amount) for key, amount in answer["by_resource"].items()}
+
+    def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+        trusted = ssl.create_default_context(cafile=self.ca_file)
+        connection = HTTPSConnection(urlsplit(self.url).netloc, context=trusted)
+        with closing(connection):
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+        if answer.status != HTTPStatus.OK:
+            raise LoopError(f"the emulator answered {answer.status} to {method} {path}")
+        return dict(json.loads(text))
+
+
+@contextmanager
+def emulator(estate: Path) -> Iterator[Emulator]:
+    """Run an emulator on an estate folder; it ends with the block.
+
+    Raises:
+        LoopError: it did not start.
+    """
+    command = [sys.executable, "-m", "optimizer", "emulator", str(estate), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise LoopError(f"the emulator did not start on {estate}")
+            said = json.loads(line)
+            yield Emulator(said["url"], said["ca_file"], utc(said["now_utc"]))
+        finally:
+            process.terminate()
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """The command line of the product, pointed at one emulator."""
+
+    target: Emulator
+    home: Path
+
+    def __call__(self, *arguments: str) -> str:
+        """Run a command, say how long it took, and return what it printed.
+
+        Raises:
+            LoopError: it ended with an error.
+        """
+        environment = os.environ | {
+            "OPTIMIZER_AZURE_ENDPOINT": self.target.url,
+            "OPTIMIZER_AZURE_CA_FILE": self.target.ca_file,
+            "OPTIMIZER_AZURE_CREDENTIAL": "emulator",
+            "OPTIMIZER_HOME": str(self.home),
+        }
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "optimizer", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(f"optimizer {arguments[0]}: {time.monotonic() - began:.1f} s", file=sys.stderr)
+        if done.returncode:
+            raise LoopError(f"optimizer {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the loop, print the table and keep it as JSON; 1 after one sentence if it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.closed_loop")
+    parser.add_argument("estate", type=Path)
+    parser.add_argument("--scenario", default="balanced")
+    parser.add_argument("--days", type=int, default=28, help="how long to wait before verify")
+    parser.add_argument("--work", type=Path, help="keep lake, plan and copy here")
+    parser.add_argument("--name", help="of the result; default: the folder's")
+    parsed = parser.parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            work = parsed.work or Path(scratch)
+            rows = close_loop(parsed.estate, work, scenario=parsed.scenario, days=parsed.days)
+    except (OptimizerError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(table(rows))
+    RESULTS.mkdir(exist_ok=True)
+    name = parsed.name or parsed.estate.resolve().name
+    write_json(RESULTS / f"closed_loop_{name}.json", {"rows": [asdict(row) for row in rows]})
+    return 0
+
+
+def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> list[Row]:
+    """Return one row for each compute that the plan changes, largest saving first.
+
+    Raises:
+        LoopError: a command failed, or the plan changes nothing.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    plan_file = work / "plan.json"
+    with emulator(estate) as applied:
+        optimizer = Cli(applied, work / "home")
+        optimizer("collect")
+        findings = json.loads(optimizer("findings", "--json"))
+        optimizer("plan", "--scenario", scenario, "--out", str(plan_file))
+        plan = json.loads(plan_file.read_text())
+        if not plan["steps"]:
+            raise LoopError(f"the plan for {estate} changes nothing, so there is nothing to verify")
+        steps = len(plan["steps"])
+        optimizer("apply", str(plan_file), "--yes", "--max-steps", str(steps))
+        applied.advance(24 * days)
+        optimizer("collect")
+        verified = json.loads(optimizer("verify", "--json"))
+        truth = _Truth.after(applied, days)
+    with emulator(estate) as old:
+        old.advance(24 * days)
+        unchanged = _Truth.after(old, days)
+        observed = utc(findings["window"]["start_utc"]), utc(findings["window"]["end_utc"])
+        spent = old.bill(*observed)
+    copy = work / "recommended_from_the_start"
+    copy_with_settings(estate, copy, settings_of(plan["steps"]))
+    with emulator(copy) as recommended:
+        would_have_spent = recommended.bill(*observed)
+    observed_months = (observed[1] - observed[0]) / timedelta(hours=HOURS_PER_MONTH)
+    rows = [
+        _row(
+            resource_id,
+            [step for step in plan["steps"] if step["resource_id"] == resource_id],
+            findings=findings["findings"],
+            claims=[c for c in verified["claims"] if c["resource_id"] == resource_id],
+            observed_months=observed_months,
+            spent=spent.get(resource_id.lower(), 0.0),
+            would_have_spent=would_have_spent.get(resource_id.lower(), 0.0),
+            true_per_month=unchanged.less(truth, resource_id.lower()),
+        )
+        for resource_id in dict.fromkeys(step["resource_id"] for step in plan["steps"])
+    ]
+    return sorted(rows, key=lambda row: -row.true_per_month)
+
+
+def settings_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Settings]:
+    """Return what the steps of a plan set, as a copied estate takes it.
+
+    Raises:
+        LoopError: a step changes a setting that no copy can hold.
+    """
+    name_of = {path: name for name, path in PATH_OF_SETTING.items()}
+    chosen: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        if step["setting"] not in name_of:
+            raise LoopError(f"no estate can be copied with another {step['setting']}")
+        name = name_of[step["setting"]]
+        value = seconds_from_iso(step["after"]) if name == "idle_seconds" else step["after"]
+        chosen.setdefault(step["resource_id"], {})[name] = value
+    return {resource_id: Settings(**settings) for resource_id, settings in chosen.items()}  # type: ignore[typeddict-item]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table, and one line that counts them."""
+    titles = (
+        "compute",
+        "replayed / true over the window",
+        "error",
+        "promised P10 / P50 / P90",
+        "true a month",
+        "held",
+        "measured low / mid / high",
+        "true, settled",
+        "error",
+        "held",
+        "claim",
+    )
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for row in rows:
+        promised, measured = row.promised_per_month, row.measured_per_month
+        cells = (
+            row.compute,
+            f"{row.predicted_observed:,.0f} / {row.true_observed:,.0f}",
+            _percent(row.replay_error),
+            _range(promised),
+            f"{row.true_per_month:,.0f}",
+            _yes(promised.holds(row.true_per_month)),
+            _range(measured) if measured else "not measured",
+            f"{row.true_settled_per_month:,.0f}",
+            _percent(row.measured_error),
+            _yes(measured.holds(row.true_settled_per_month)) if measured else "–",
+            row.level,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    promises = sum(row.promised_per_month.holds(row.true_per_month) for row in rows)
+    measured_rows = [row for row in rows if row.measured_per_month]
+    held = sum(
+        bool(row.measured_per_month and row.measured_per_month.holds(row.true_settled_per_month))
+        for row in rows
+    )
+    lines.append(
+        f"\nOf {len(rows)} computes the promise held for {promises}; of {len(measured_rows)} "
+        f"measured the 90 % interval held the truth for {held}."
+    )
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """What each compute cost in the days since the plan, whole and settled, a month."""
+
+    whole: Mapping[str, float]
+    settled: Mapping[str, float]
+
+    @classmethod
+    def after(cls, played: Emulator, days: int) -> "_Truth":
+        start = played.now_utc
+        whole = timedelta(days=days)
+        settled = whole - timedelta(hours=BILLING_SETTLES_HOURS)
+        return cls(*(_per_month(played, start, length) for length in (whole, settled)))
+
+    def less(self, other: "_Truth", key: str) -> tuple[float, float]:
+        """Return what `other` costs less a month: over all days, and over the settled ones."""
+        return (
+            self.whole.get(key, 0.0) - other.whole.get(key, 0.0),
+            self.settled.get(key, 0.0) - other.settled.get(key, 0.0),
+        )
+
+
+def _per_month(played: Emulator, start: datetime, length: timedelta) -> dict[str, float]:
+    months = length / timedelta(hours=HOURS_PER_MONTH)
+    return {key: amount / months for key, amount in played.bill(start, start + length).items()}
+
+
+def _row(
+    resource_id: str,
+    steps: Sequence[Mapping[str, Any]],
+    *,
+    findings: Sequence[Mapping[str, Any]],
+    claims: Sequence[Mapping[str, Any]],
+    observed_months: float,
+    spent: float,
+    would_have_spent: float,
+    true_per_month: tuple[float, float],
+) -> Row:
+    ids = {finding_id for step in steps for finding_id in step["finding_ids"]}
+    promised = _summed([step["saving_per_month"] for step in steps], ("p10", "p50", "p90"))
+    measured = [claim["measured_per_month"] for claim in claims if claim["measured_per_month"]]
+    return Row(
+        compute=resource_id.rsplit("/", 1)[-1],
+        detectors=tuple(sorted({f["detector"] for f in findings if f["id"] in ids})),
+        changes={
+            step["setting"].rsplit(".")[-1]: (step["before"], step["after"]) for step in steps
+        },
+        spend_observed=spent,
+        predicted_observed=promised.mid * observed_months,
+        true_observed=spent - would_have_spent,
+        promised_per_month=promised,
+        true_per_month=true_per_month[0],
+        level=" ".join(sorted({claim["level"] for claim in claims})) or "no claim",
+        measured_per_month=_summed(measured, ("low", "mid", "high")) if measured else None,
+        true_settled_per_month=true_per_month[1],
+        why=" ".join(sorted({claim["why"] for claim in claims})),
+    )
+
+
+def _summed(parts: Sequence[Mapping[str, float]], keys: tuple[str, str, str]) -> Interval:
+    low, mid, high = (sum(part[key] for part in parts) for key in keys)
+    return Interval(low=low, mid=mid, high=high)
+
+
+def _error(said: float, true: float) -> float | None:
+    return (said - true) / true if true else None
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:+.1%}"
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:,.0f} / {interval.mid:,.0f} / {interval.high:,.0f}"
+
+
+def _yes(held: bool) -> str:  # noqa: FBT001 (a cell)
+    return "yes" if held else "no"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
