@@ -1,0 +1,183 @@
+"""Plans, runs and what came of them, in words."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from optimizer.model import Claim
+from optimizer.remediation.outcomes import (
+    ClaimReport,
+    Measured,
+    Outcome,
+    Run,
+    Status,
+    Verification,
+)
+from optimizer.remediation.plan import Advice, NotIncluded, Plan, Step
+from optimizer.report.words import (
+    count,
+    day,
+    interval,
+    minute,
+    money,
+    money_range,
+    printable,
+    resource_name,
+    setting_name,
+    setting_value,
+)
+
+UNDONE = frozenset({Status.DRIFTED, Status.FAILED, Status.SKIPPED})
+"""Ends that leave a wanted change unmade."""
+
+_MARKS = {
+    Status.DONE: "✓",
+    Status.UNCHANGED: "=",
+    Status.DRIFTED: "≠",
+    Status.FAILED: "✗",
+    Status.SKIPPED: "-",
+}
+_STATUSES = {
+    Status.DONE: "done",
+    Status.UNCHANGED: "already as wanted",
+    Status.DRIFTED: "changed by someone since the plan, so left alone",
+    Status.FAILED: "failed",
+    Status.SKIPPED: "not tried",
+}
+_LEVELS = {
+    Claim.ESTIMATED: "replayed on history",
+    Claim.APPLIED: "setting seen changed",
+    Claim.MEASURED: "compared with the bill",
+    Claim.VERIFIED: "proved on the bill",
+}
+
+
+def plan_text(plan: Plan) -> str:
+    """Return everything that applying a plan would do, and what it would not."""
+    return "\n".join(
+        [
+            _plan_head(plan),
+            *(line for step in plan.steps for line in ("", *step_lines(step, plan.currency))),
+            *_listed("Only people can do this:", _advice_lines(plan.advice, plan.currency)),
+            *_listed("Left out:", _left_out_lines(plan.not_included)),
+            "",
+            plan_total(plan),
+        ]
+    )
+
+
+def plan_total(plan: Plan) -> str:
+    """Return what a plan comes to, in one line."""
+    if not plan.steps and not plan.advice:
+        return "Nothing to change."
+    saving = money_range(plan.totals.saving_per_month, plan.currency)
+    advice = f" and {count(len(plan.advice), 'piece of advice', 'pieces of advice')}"
+    parts = count(len(plan.steps), "change") + (advice if plan.advice else "")
+    return f"{parts}: {saving} a month together."
+
+
+def step_lines(step: Step, currency: str) -> Iterator[str]:
+    """Yield one step as a diff: from what to what, what for, what to mind, and the same by hand."""
+    name = setting_name(step.setting)
+    yield f"~ {resource_name(step.resource_id)}: {printable(step.title)}"
+    yield f"  - {name}: {setting_value(step.before)}"
+    yield f"  + {name}: {setting_value(step.after)}"
+    yield f"    saves    {money_range(step.saving_per_month, currency)} a month"
+    if step.note:
+        yield f"    mind     {printable(step.note)}"
+    yield f"    undo     {'optimizer rollback' if step.reversible else 'not possible'}"
+    yield f"    needs    {', '.join(step.requires)}"
+    yield f"    by hand  {printable(step.az_cli)}"
+    yield f"    id       {step.resource_id}"
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """Return how one step ended."""
+    change = f"{setting_value(outcome.before)} → {setting_value(outcome.after)}"
+    detail = f": {printable(outcome.detail)}" if outcome.detail else ""
+    return (
+        f"{_MARKS[outcome.status]} {resource_name(outcome.resource_id)} "
+        f"{setting_name(outcome.setting)} {change}  {_STATUSES[outcome.status]}{detail}"
+    )
+
+
+def run_text(run: Run) -> str:
+    """Return how a run ended, counted."""
+    statuses = Counter(outcome.status for outcome in run.outcomes)
+    ends = ", ".join(f"{statuses[s]} {_STATUSES[s]}" for s in Status if statuses[s])
+    return f"{run.kind} {run.id}: {ends or 'nothing to do'}."
+
+
+def history_text(runs: Iterable[Run]) -> str:
+    """Return every run with its steps, newest first."""
+    newest_first = sorted(runs, key=lambda run: run.started_utc, reverse=True)
+    blocks = ["\n".join(_run_lines(run)) for run in newest_first]
+    return "\n\n".join(blocks) or "Nothing was applied yet."
+
+
+def verification_text(verification: Verification) -> str:
+    """Return how far every saving has come from an estimate to a proof."""
+    if not verification.claims:
+        return "Nothing was applied yet, so there is nothing to verify."
+    currency = verification.currency
+    return "\n".join(
+        [
+            *(line for claim in verification.claims for line in _claim_lines(claim, currency)),
+            f"Promised  {money_range(verification.promised_per_month, currency)} a month",
+            f"Measured  {measured_words(verification.measured_per_month, currency)}",
+            "In brackets: of a promise the 80 % interval, of a measurement the 90 % interval.",
+        ]
+    )
+
+
+def measured_words(measured: Measured | None, currency: str) -> str:
+    """Return a measured saving with its 90 % interval.
+
+    >>> measured_words(Measured(low=90.5, mid=101, high=111), "USD")
+    '101 USD (90.50 to 111) a month'
+    """
+    if measured is None:
+        return "not yet"
+    return f"{money(measured.mid, currency)} ({interval(measured.low, measured.high)}) a month"
+
+
+def left_undone(run: Run) -> int:
+    """Return how many steps of a run left a wanted change unmade."""
+    return sum(outcome.status in UNDONE for outcome in run.outcomes)
+
+
+def _plan_head(plan: Plan) -> str:
+    start, end = day(plan.window.start_utc), day(plan.window.end_utc)
+    return f"{plan.id} ({printable(plan.scenario)}), from what was seen {start} to {end}"
+
+
+def _advice_lines(advice: Iterable[Advice], currency: str) -> Iterator[str]:
+    for item in advice:
+        saving = money_range(item.saving_per_month, currency)
+        yield f"* {resource_name(item.resource_id)}: {printable(item.title)}, {saving} a month"
+        yield f"    {printable(item.why)}"
+
+
+def _left_out_lines(items: Iterable[NotIncluded]) -> Iterator[str]:
+    for item in items:
+        yield f"  {resource_name(item.resource_id)} ({item.finding}): {printable(item.why)}"
+
+
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    body = list(lines)
+    return ["", title, *body] if body else []
+
+
+def _run_lines(run: Run) -> Iterator[str]:
+    yield f"{run.id}  {minute(run.started_utc)}  {run.plan_id} by {printable(run.who)}"
+    if run.ended_utc is None:
+        yield "  interrupted; the same command carries on"
+    yield from (f"  {outcome_line(outcome)}" for outcome in run.outcomes)
+
+
+def _claim_lines(claim: ClaimReport, currency: str) -> Iterator[str]:
+    name, level = resource_name(claim.resource_id), claim.level
+    yield f"{name} ({claim.finding_id}), applied {day(claim.applied_utc)}"
+    yield f"  {level}: {_LEVELS[level]}. {printable(claim.why)}"
+    yield f"  promised  {money_range(claim.promised_per_month, currency)} a month"
+    yield f"  measured  {measured_words(claim.measured_per_month, currency)}"
+    yield ""

@@ -1,0 +1,210 @@
+"""JSON documents, as `--json` prints them: their keys are a contract."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optimizer.analysis.result import Analysis, Calibration
+from optimizer.model import Estimate, Finding, NotAssessed
+from optimizer.remediation.outcomes import (
+    ClaimReport,
+    Measured,
+    Outcome,
+    Run,
+    Verification,
+)
+from optimizer.units import iso_utc, round_money
+
+SCHEMA = 1
+
+
+def findings_document(analysis: Analysis) -> dict[str, Any]:
+    """Return an analysis; money is to the cent, and what is not known is None."""
+    return {
+        "schema": SCHEMA,
+        "currency": analysis.currency,
+        "window": {
+            "start_utc": iso_utc(analysis.window.start_utc),
+            "end_utc": iso_utc(analysis.window.end_utc),
+        },
+        "totals": {
+            "spend_per_month": cents(analysis.spend_per_month),
+            "saving_per_month": estimate_document(analysis.saving_per_month),
+            "by_detector": waterfall(analysis.by_detector),
+        },
+        "findings": [finding_document(finding) for finding in analysis.findings],
+        "not_assessed": [_not_assessed_document(item) for item in analysis.not_assessed],
+    }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return one finding."""
+    return {
+        "id": finding.id,
+        "detector": finding.detector,
+        "resource_id": finding.resource_id,
+        "workspace": finding.workspace,
+        "kind": finding.kind.value,
+        "owner": finding.owner,
+        "tags": dict(finding.tags),
+        "title": finding.title,
+        "why": finding.why,
+        "evidence": {name: _number(value) for name, value in finding.evidence.items()},
+        "change": {
+            "resource_id": finding.change.resource_id,
+            "setting": finding.change.setting,
+            "before": finding.change.before,
+            "after": finding.change.after,
+            "how": finding.change.how.value,
+        },
+        "saving_per_month": _known(finding.saving_per_month),
+        "basis": finding.basis.value,
+        "spend_per_month": cents(finding.spend_per_month),
+        "effects": {
+            "extra_waiting_minutes_per_month": _number(
+                finding.effects.extra_waiting_minutes_per_month
+            ),
+            "extra_restarts_per_month": _number(finding.effects.extra_restarts_per_month),
+            "runtime_stretch": _number(finding.effects.runtime_stretch),
+        },
+        "confidence": finding.confidence.value,
+        "risk": finding.risk.value,
+        "effort": finding.effort.value,
+        "pillar_notes": list(finding.pillar_notes),
+        "source": {"title": finding.source.title, "url": finding.source.url},
+        "claim": finding.claim.value,
+    }
+
+
+def explanation_document(analysis: Analysis, finding: Finding) -> dict[str, Any]:
+    """Return a finding with what it rests on and what would change it."""
+    calibration = analysis.calibrations.get(finding.resource_id)
+    return {
+        "schema": SCHEMA,
+        "currency": analysis.currency,
+        "finding": finding_document(finding),
+        "formula": analysis.formulas.get(finding.id),
+        "sensitivity": list(analysis.sensitivity.get(finding.id, ())),
+        "calibration": None if calibration is None else _calibration_document(calibration),
+    }
+
+
+def verification_document(verification: Verification) -> dict[str, Any]:
+    """Return how far every claim has come."""
+    return {
+        "claims": [_claim_document(claim) for claim in verification.claims],
+        "totals": {
+            "currency": verification.currency,
+            "promised_per_month": estimate_document(verification.promised_per_month),
+            "measured_per_month": _measured_document(verification.measured_per_month),
+        },
+    }
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    """Return one apply or rollback."""
+    return {
+        "id": run.id,
+        "kind": run.kind,
+        "plan_id": run.plan_id,
+        "scenario": run.scenario,
+        "who": run.who,
+        "started_utc": iso_utc(run.started_utc),
+        "ended_utc": None if run.ended_utc is None else iso_utc(run.ended_utc),
+        "outcomes": [_outcome_document(outcome) for outcome in run.outcomes],
+    }
+
+
+def estimate_document(estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate to the cent."""
+    return {"p10": cents(estimate.p10), "p50": cents(estimate.p50), "p90": cents(estimate.p90)}
+
+
+def waterfall(by_detector: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    """Return each detector's part to the cent; the parts still sum to the total's cents at p50.
+
+    Each bar is rounded where it ends, not by its length, so that no cent is lost between them.
+
+    >>> third = Estimate(p10=0, p50=1 / 3, p90=1)
+    >>> [part["p50"] for part in waterfall({"a": third, "b": third, "c": third}).values()]
+    [0.33, 0.34, 0.33]
+    """
+    parts = _telescoped([estimate.p50 for estimate in by_detector.values()])
+    return {
+        name: estimate_document(estimate) | {"p50": part}
+        for (name, estimate), part in zip(by_detector.items(), parts, strict=True)
+    }
+
+
+def cents(amount: float | None) -> float | None:
+    """Return money to the cent; what is no number is not known.
+
+    >>> cents(1.125), cents(float("nan")), cents(None)
+    (1.13, None, None)
+    """
+    return None if amount is None or not math.isfinite(amount) else round_money(amount)
+
+
+def _telescoped(amounts: list[float]) -> Iterator[float]:
+    end, before = 0.0, 0.0
+    for amount in amounts:
+        end += amount
+        after = round_money(end)
+        yield round_money(after - before)
+        before = after
+
+
+def _number(value: float | str | None) -> float | int | str | None:
+    """Return a figure of evidence short enough to read; what is no number is not known."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _known(estimate: Estimate | None) -> dict[str, float | None] | None:
+    return None if estimate is None else estimate_document(estimate)
+
+
+def _not_assessed_document(item: NotAssessed) -> dict[str, str]:
+    return {"resource_id": item.resource_id, "detector": item.detector, "reason": item.reason}
+
+
+def _calibration_document(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "k": _number(calibration.k),
+        "nmbe": _number(calibration.nmbe),
+        "cv_rmse": _number(calibration.cv_rmse),
+        "days": calibration.days,
+        "basis": calibration.basis.value,
+    }
+
+
+def _claim_document(claim: ClaimReport) -> dict[str, Any]:
+    return {
+        "finding_id": claim.finding_id,
+        "resource_id": claim.resource_id,
+        "applied_utc": iso_utc(claim.applied_utc),
+        "level": claim.level.value,
+        "promised_per_month": estimate_document(claim.promised_per_month),
+        "measured_per_month": _measured_document(claim.measured_per_month),
+        "why": claim.why,
+    }
+
+
+def _measured_document(measured: Measured | None) -> dict[str, float | None] | None:
+    if measured is None:
+        return None
+    return {"low": cents(measured.low), "mid": cents(measured.mid), "high": cents(measured.high)}
+
+
+def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "step_id": outcome.step_id,
+        "resource_id": outcome.resource_id,
+        "setting": outcome.setting,
+        "before": outcome.before,
+        "after": outcome.after,
+        "status": outcome.status.value,
+        "detail": outcome.detail,
+        "at_utc": iso_utc(outcome.at_utc),
+    }
