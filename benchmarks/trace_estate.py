@@ -90,7 +90,7 @@ class Options:
     max_nodes: int | None
     """None: above the peak of each cluster."""
     allocation_seconds: float
-    leaving_seconds: float
+    leaving_seconds: int
     first_day: date
     """The day on which second 0 of the trace falls."""
     whole_history: bool
@@ -236,7 +236,7 @@ def trace_estate(
             "allocation_seconds_median": options.allocation_seconds,
             "allocation_seconds_sigma": 0.35,
             "leaving_seconds": options.leaving_seconds,
-            "start_seconds": 0.0,
+            "start_seconds": 0,
             "eviction_per_node_hour": 0.0,
         },
         "telemetry": {
@@ -338,7 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--clusters", type=lambda text: text.split(","), default=[], help="only these, a,b,…")
     add("--max-nodes", type=int, help="of every cluster; default: above the peak")
     add("--allocation-seconds", type=float, default=240, help="median time to get a node (240)")
-    add("--leaving-seconds", type=float, default=60, help="time to give a node back (60)")
+    add("--leaving-seconds", type=int, default=60, help="time to give a node back (60)")
     add(
         "--first-day",
         type=date.fromisoformat,

@@ -1,0 +1,68 @@
+import pytest
+
+from benchmarks.closed_loop import Interval, LoopError, Row, settings_of, table
+
+SCALE = "properties.properties.scaleSettings"
+
+
+def row(**what: object) -> Row:
+    plain: dict[str, object] = {
+        "compute": "red",
+        "detectors": ("min_nodes_kept",),
+        "changes": {"minNodeCount": (2, 0)},
+        "spend_observed": 5000.0,
+        "predicted_observed": 1020.0,
+        "true_observed": 1000.0,
+        "promised_per_month": Interval(low=900, mid=1100, high=1300),
+        "true_per_month": 1250.0,
+        "level": "Measured",
+        "measured_per_month": Interval(low=1150, mid=1188, high=1190),
+        "true_settled_per_month": 1200.0,
+        "why": "",
+    }
+    return Row(**(plain | what))  # type: ignore[arg-type]
+
+
+def test_errors_are_shares_of_the_truth() -> None:
+    assert row().replay_error == pytest.approx(0.02)
+    assert row().promise_error == pytest.approx(-0.12)
+    assert row().measured_error == pytest.approx(-0.01)
+
+
+def test_nothing_measured_and_no_true_saving_have_no_error() -> None:
+    assert row(measured_per_month=None).measured_error is None
+    assert row(true_observed=0.0).replay_error is None
+
+
+def test_the_table_says_what_held() -> None:
+    lines = table([row()]).splitlines()
+    assert lines[2] == (
+        "| red | 1,020 / 1,000 | +2.0% | 900 / 1,100 / 1,300 | 1,250 | yes "
+        "| 1,150 / 1,188 / 1,190 | 1,200 | -1.0% | no | Measured |"
+    )
+    assert lines[-1].startswith("Of 1 computes the promise held for 1; of 1 measured")
+
+
+def test_the_steps_of_a_plan_become_the_settings_of_a_copy() -> None:
+    steps: list[dict[str, object]] = [
+        {"resource_id": "/red", "setting": f"{SCALE}.minNodeCount", "after": 0},
+        {
+            "resource_id": "/red",
+            "setting": f"{SCALE}.nodeIdleTimeBeforeScaleDown",
+            "after": "PT10M",
+        },
+        {
+            "resource_id": "/ci",
+            "setting": "properties.properties.idleTimeBeforeShutdown",
+            "after": "PT60M",
+        },
+    ]
+    assert settings_of(steps) == {
+        "/red": {"min_nodes": 0, "idle_seconds": 600},
+        "/ci": {"idle_shutdown": "PT60M"},
+    }
+
+
+def test_a_step_that_no_copy_can_hold_stops_the_loop() -> None:
+    with pytest.raises(LoopError, match="another tags"):
+        settings_of([{"resource_id": "/red", "setting": "tags", "after": {}}])
