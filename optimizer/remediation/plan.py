@@ -43,7 +43,8 @@ class Step(_Frozen):
     before: Json
     """As Azure spells it; None where it is not set."""
     after: Json
-    how: Literal[How.PATCH, How.ACTION]
+    how: How
+    """`patch` or `action`."""
     requires: tuple[str, ...]
     """The Azure actions that whoever applies it must be allowed."""
     reversible: bool

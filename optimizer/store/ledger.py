@@ -24,7 +24,7 @@ INTENDED = "intended"
 """The status of a row written before Azure is; every other status says how a step ended."""
 
 _SCHEMA_VERSION = 1
-_BUSY_SECONDS = 10
+_BUSY_SECONDS = 10.0
 
 
 class _Moment(sa.TypeDecorator[datetime]):
@@ -150,8 +150,12 @@ class Snooze:
 class Ledger:
     """Reads and appends; made on first use. Command line and app may have it open at once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_seconds: float = _BUSY_SECONDS) -> None:
         """Use the SQLite file that `url` names, such as `sqlite:///.optimizer/ledger.sqlite`.
+
+        Args:
+            url: an SQLAlchemy address.
+            busy_seconds: how long to wait for somebody else's write.
 
         Raises:
             LedgerError: `url` names no SQLite file.
@@ -162,7 +166,7 @@ class Ledger:
         self._path = Path(str(address.database))
         # A connection for each operation: nothing is held open between two pages of the app.
         self._engine = sa.create_engine(
-            address, poolclass=sa.NullPool, connect_args={"timeout": _BUSY_SECONDS}
+            address, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds}
         )
         sa.event.listen(self._engine, "connect", _prepare_connection)
         self._ready = False
@@ -313,10 +317,7 @@ def _sentence(path: Path, error: sa.exc.DatabaseError) -> str:
                 "a new one, which knows nothing of earlier runs."
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return (
-                f"The ledger {path} has been locked by another program for {_BUSY_SECONDS} s: "
-                "close that program and run this again."
-            )
+            return f"The ledger {path} is locked by another program: close it and run this again."
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
             return f"The ledger {path} cannot be opened for writing: check its permissions."
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:

@@ -1,0 +1,241 @@
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from optimizer.errors import LedgerError
+from optimizer.store.ledger import INTENDED, Ledger, RunRow, Snooze, StepRow, new_run_id
+from tests.changes import NOW_UTC, new_ledger
+
+RUN = RunRow(
+    id="apply-1",
+    kind="apply",
+    plan_id="plan-1",
+    plan_digest="d1",
+    undoes=None,
+    scenario="balanced",
+    who="ana",
+    started_utc=NOW_UTC,
+    ended_utc=None,
+)
+STEP = StepRow(
+    run_id="apply-1",
+    step_id="step-1",
+    resource_id="/subscriptions/1/computes/gpu",
+    setting="minNodeCount",
+    before=2,
+    after=0,
+    how="patch",
+    inverse={"value": 2},
+    status=INTENDED,
+    detail="",
+    who="ana",
+    at_utc=NOW_UTC,
+)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return new_ledger(tmp_path)
+
+
+@pytest.fixture
+def begun(ledger: Ledger) -> Ledger:
+    ledger.start_run(RUN, plan={"id": "plan-1"}, baseline={"k": 1.01})
+    return ledger
+
+
+def test_a_new_ledger_is_empty(ledger: Ledger) -> None:
+    assert (ledger.runs(), ledger.steps(), ledger.snoozes(NOW_UTC)) == ((), (), ())
+    assert (ledger.plan("d1"), ledger.baseline("apply-1")) == (None, None)
+
+
+def test_a_run_is_kept_with_its_plan_and_baseline(begun: Ledger) -> None:
+    assert begun.runs() == (RUN,)
+    assert begun.plan("d1") == {"id": "plan-1"}
+    assert begun.baseline("apply-1") == {"k": 1.01}
+
+
+def test_a_run_that_ended_says_when(begun: Ledger) -> None:
+    begun.end_run("apply-1", NOW_UTC + timedelta(minutes=5))
+    assert begun.runs() == (replace(RUN, ended_utc=NOW_UTC + timedelta(minutes=5)),)
+
+
+def test_runs_come_oldest_first_and_share_a_plan(begun: Ledger) -> None:
+    again = replace(RUN, id="apply-0", started_utc=NOW_UTC - timedelta(days=1))
+    begun.start_run(again, plan={"id": "plan-1"}, baseline=None)
+    assert [run.id for run in begun.runs()] == ["apply-1", "apply-0"]
+
+
+def test_rows_of_steps_come_in_the_order_written(begun: Ledger) -> None:
+    done = replace(STEP, status="done", at_utc=NOW_UTC + timedelta(seconds=2))
+    for row in (STEP, done):
+        begun.add_step(row)
+    assert begun.steps("apply-1") == (STEP, done)
+    assert begun.steps("apply-2") == ()
+
+
+@pytest.mark.parametrize("value", [None, 0, "PT10M", ["a"], {"a": None}, True])
+def test_any_json_value_comes_back_as_it_was(begun: Ledger, value: object) -> None:
+    row = replace(STEP, before=value, after=value)  # type: ignore[arg-type]
+    begun.add_step(row)
+    assert begun.steps() == (row,)
+
+
+def test_a_step_of_no_run_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="FOREIGN KEY"):
+        ledger.add_step(STEP)
+
+
+def test_a_second_ledger_on_the_same_file_sees_each_row(begun: Ledger, tmp_path: Path) -> None:
+    begun.add_step(STEP)
+    assert new_ledger(tmp_path).steps() == (STEP,)
+
+
+def test_many_may_write_at_once(begun: Ledger, tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        new_ledger(tmp_path).add_step(replace(STEP, step_id=f"step-{number}"))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(40)))
+    assert {row.step_id for row in begun.steps()} == {f"step-{number}" for number in range(40)}
+
+
+def test_the_latest_snooze_of_a_finding_holds_until_it_ends(ledger: Ledger) -> None:
+    week = Snooze(
+        finding_id="f1", author="ana", reason="migrating", until_utc=NOW_UTC + timedelta(days=7)
+    )
+    day = replace(week, author="ben", until_utc=NOW_UTC + timedelta(days=1))
+    for snooze in (week, replace(week, finding_id="f2"), day):
+        ledger.snooze(snooze)
+    assert ledger.snoozes(NOW_UTC) == (day, replace(week, finding_id="f2"))
+    assert ledger.snoozes(NOW_UTC + timedelta(days=2)) == (replace(week, finding_id="f2"),)
+
+
+def test_run_ids_can_be_typed_and_differ() -> None:
+    ids = {new_run_id("apply", "d1", NOW_UTC, number) for number in range(100)}
+    assert len(ids) == 100
+    assert all(id_.startswith("apply-20260126-") and len(id_) == 21 for id_ in ids)
+
+
+def test_only_one_may_hold_it(ledger: Ledger, tmp_path: Path) -> None:
+    with (
+        ledger.hold(),
+        pytest.raises(LedgerError) as refused,
+        new_ledger(tmp_path).hold(),
+    ):
+        pass
+    assert str(refused.value) == (
+        f"Another apply or rollback is at work on {tmp_path / 'ledger.sqlite'}: "
+        "wait until it has ended, then run this again."
+    )
+    with new_ledger(tmp_path).hold():
+        assert ledger.runs() == ()
+
+
+def test_who_holds_it_keeps_others_from_nothing_else(ledger: Ledger, tmp_path: Path) -> None:
+    with ledger.hold():
+        new_ledger(tmp_path).start_run(RUN, plan={}, baseline=None)
+    assert ledger.runs() == (RUN,)
+
+
+def test_whoever_dies_lets_go(ledger: Ledger, tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from optimizer.store.ledger import Ledger\n"
+        "with Ledger(sys.argv[1]).hold():\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path / 'ledger.sqlite'}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LedgerError, match="is at work on"), ledger.hold():
+            pass
+        holder.kill()
+        holder.wait()
+    with ledger.hold():
+        assert ledger.runs() == ()
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(LedgerError) as refused:
+        new_ledger(tmp_path).runs()
+    assert str(refused.value) == (
+        f"The ledger {path} is damaged: restore it from a backup, or move it away to begin a new "
+        "one, which knows nothing of earlier runs."
+    )
+
+
+def test_a_file_of_a_newer_optimizer_is_one_sentence(begun: Ledger, tmp_path: Path) -> None:
+    assert begun.runs()
+    path = tmp_path / "ledger.sqlite"
+    newer = sqlite3.connect(path)
+    newer.execute("PRAGMA user_version = 2")
+    newer.close()
+    with pytest.raises(LedgerError) as refused:
+        new_ledger(tmp_path).runs()
+    assert str(refused.value) == (
+        f"The ledger {path} was written by a newer optimizer: upgrade this one."
+    )
+
+
+def test_a_locked_file_is_one_sentence(begun: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    hasty = Ledger(f"sqlite:///{path}", busy_seconds=0.1)
+    with pytest.raises(LedgerError) as refused:
+        hasty.add_step(STEP)
+    other.close()
+    assert str(refused.value) == (
+        f"The ledger {path} is locked by another program: close it and run this again."
+    )
+    assert begun.steps() == ()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "ledger.sqlite"
+    with pytest.raises(LedgerError) as refused:
+        Ledger(f"sqlite:///{path}").runs()
+    assert str(refused.value).startswith(f"The folder of the ledger {path} cannot be made: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_file_that_may_not_be_written_is_one_sentence(begun: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.chmod(0o400)
+    with pytest.raises(LedgerError) as refused:
+        begun.add_step(STEP)
+    assert str(refused.value) == (
+        f"The ledger {path} cannot be opened for writing: check its permissions."
+    )
+
+
+def test_a_folder_in_the_place_of_the_file_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.mkdir()
+    with pytest.raises(LedgerError) as refused:
+        new_ledger(tmp_path).runs()
+    assert str(refused.value) == (
+        f"The ledger {path} cannot be opened for writing: check its permissions."
+    )
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://host/ledger"])
+def test_only_a_file_can_be_a_ledger(url: str) -> None:
+    with pytest.raises(LedgerError) as refused:
+        Ledger(url)
+    assert str(refused.value) == f"The ledger is kept in an SQLite file, and {url} names none."
