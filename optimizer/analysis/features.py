@@ -157,7 +157,12 @@ def _resource(row: Mapping[Any, Any]) -> Resource:
 
 
 def _missing(value: object) -> bool:
-    return value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
+    return (
+        value is None
+        or value is pd.NaT
+        or value is pd.NA
+        or (isinstance(value, float) and np.isnan(value))
+    )
 
 
 def _text(value: object) -> str | None:

@@ -1,0 +1,324 @@
+"""The stages put together. Page, terminal and mail call these and compute nothing themselves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from optimizer.analysis.assemble import Estate, build
+from optimizer.analysis.cases import Assumptions
+from optimizer.analysis.detectors import load_detectors
+from optimizer.analysis.features import Frames
+from optimizer.analysis.find import Exclusions, judge
+from optimizer.analysis.result import Analysis
+from optimizer.azure.connect import Connection, connect
+from optimizer.azure.doctor import Check, check
+from optimizer.collectors import collect as collecting
+from optimizer.collectors.collect import CollectReport
+from optimizer.config import Settings
+from optimizer.errors import ConfigError, NoDataError
+from optimizer.model import Estimate, Finding, Window
+from optimizer.remediation import apply as applying
+from optimizer.remediation import plan as planning
+from optimizer.remediation import rollback as rolling_back
+from optimizer.remediation import verify as verifying
+from optimizer.remediation.history import applied_with_baselines, runs
+from optimizer.remediation.outcomes import Outcome, Run, Verification
+from optimizer.remediation.plan import Plan
+from optimizer.scenarios import Scenario
+from optimizer.scenarios.presets import chosen, preset
+from optimizer.store import tables
+from optimizer.store.lake import Lake
+from optimizer.store.ledger import Ledger, Snooze
+from optimizer.units import floor_to_minute
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage, how much of it is done and how much there is (None: not known)."""
+
+
+def collect(
+    settings: Settings,
+    *,
+    days: int | None = None,
+    subscriptions: Sequence[str] = (),
+    progress: Progress,
+) -> CollectReport:
+    """Bring the lake up to date, from where it stands.
+
+    Raises:
+        AzureError: nothing at all could be read; what one subscription refuses is a Problem.
+        NoDataError: there is no Azure Machine Learning compute to see.
+    """
+    report = collecting.collect(
+        connect(settings.azure),
+        Lake(settings.lake),
+        lookback_days=days or settings.analysis.lookback_days,
+        subscriptions=subscriptions,
+        analysis=settings.analysis,
+        progress=progress,
+    )
+    if not report.rows.get(tables.RESOURCES.name):
+        raise NoDataError(
+            "No Azure Machine Learning workspace was found in "
+            f"{len(report.subscriptions)} subscription(s); name others with --subscription or ask "
+            "for the Reader role on them."
+        )
+    return report
+
+
+def analyse(
+    settings: Settings,
+    *,
+    detectors: Sequence[str] = (),
+    owner: str | None = None,
+    min_saving: float = 0.0,
+) -> Analysis:
+    """Find, price and rank everything in the last window collected.
+
+    Args:
+        settings: where the lake is, and the assumptions.
+        detectors: names of those to ask; all where there are none.
+        owner: only findings of this owner; `unowned` for those without.
+        min_saving: per month at P50; findings of an unknown saving are kept.
+
+    Raises:
+        NoDataError: nothing was collected yet.
+        ConfigError: there is no such detector.
+    """
+    every = load_detectors()
+    names = {detector.name for detector in every}
+    if unknown := set(detectors) - names:
+        raise ConfigError(
+            f"There is no detector {min(unknown)!r}; `optimizer detectors` lists them all."
+        )
+    asked = [detector for detector in every if not detectors or detector.name in detectors]
+    analysis = judge(
+        _estate(settings),
+        asked,
+        assumptions=_assumptions(settings),
+        exclusions=_exclusions(settings),
+    )
+    return _narrowed(analysis, owner=owner, min_saving=min_saving)
+
+
+def _estate(settings: Settings, *, reach_back: timedelta | None = None) -> Estate:
+    """Read the tables of the last window and build its cases."""
+    lake = Lake(settings.lake)
+    window = last_window(settings, reach_back=reach_back)
+    frames = Frames(
+        window=window,
+        resources=lake.read(tables.RESOURCES),
+        node_minutes=lake.read(tables.NODE_MINUTES, window),
+        intervals=lake.read(tables.INTERVALS, window),
+        instance_events=lake.read(tables.INSTANCE_EVENTS, window),
+        jobs=lake.read(tables.JOBS),
+        costs=lake.read(tables.COSTS, window),
+        prices=lake.read(tables.PRICES),
+    )
+    lag = timedelta(hours=settings.analysis.billing_lag_hours)
+    return build(frames, billed_through=window.end_utc - lag)
+
+
+def last_window(settings: Settings, *, reach_back: timedelta | None = None) -> Window:
+    """Return the window that ends with the last collection.
+
+    Raises:
+        NoDataError: nothing was collected yet.
+    """
+    seen = Lake(settings.lake).read(tables.RESOURCES, columns=["collected_at_utc"])
+    if seen.empty:
+        raise NoDataError(
+            f"Nothing was collected into {settings.home} yet; run `optimizer collect` first."
+        )
+    last: pd.Timestamp = seen["collected_at_utc"].max()
+    end = floor_to_minute(last.to_pydatetime())
+    length = reach_back or timedelta(days=settings.analysis.lookback_days)
+    return Window(start_utc=end - length, end_utc=end)
+
+
+def _assumptions(settings: Settings) -> Assumptions:
+    chosen_values = settings.analysis
+    return Assumptions(
+        cluster_interactive_share=chosen_values.cluster_interactive_share,
+        instance_interactive_share=chosen_values.instance_interactive_share,
+        waiting_value_per_hour=chosen_values.waiting_value_per_hour,
+        min_saving_per_month=chosen_values.min_saving_per_month,
+        min_saving_share=chosen_values.min_saving_share,
+    )
+
+
+def _exclusions(settings: Settings) -> Exclusions:
+    at = last_window(settings).end_utc
+    return Exclusions(
+        configured=settings.analysis.ignore,
+        snoozed={
+            snooze.finding_id: (
+                f"Snoozed until {snooze.until_utc:%Y-%m-%d} by {snooze.author}: {snooze.reason}"
+            )
+            for snooze in Ledger(settings.ledger_url).snoozes(at)
+        },
+    )
+
+
+def _narrowed(analysis: Analysis, *, owner: str | None, min_saving: float) -> Analysis:
+    """Leave out findings and total the others anew."""
+
+    def wanted(finding: Finding) -> bool:
+        mine = owner is None or (finding.owner or "unowned").lower() == owner.lower()
+        saving = finding.saving_per_month
+        return mine and (saving is None or saving.p50 >= min_saving)
+
+    kept = tuple(finding for finding in analysis.findings if wanted(finding))
+    if len(kept) == len(analysis.findings) or analysis.joint is None:
+        return analysis
+    together = analysis.joint.together([finding.id for finding in kept])
+    return replace(
+        analysis,
+        findings=kept,
+        saving_per_month=together.total,
+        by_detector=together.by_detector,
+    )
+
+
+def make_scenario(
+    analysis: Analysis, *, scenario: str = "balanced", finding_ids: Sequence[str] = ()
+) -> Scenario:
+    """Return findings picked by id, or else a preset, totalled by joint replay."""
+    return chosen(analysis, finding_ids) if finding_ids else preset(analysis, scenario)
+
+
+def make_plan(
+    settings: Settings, *, scenario: str = "balanced", finding_ids: Sequence[str] = ()
+) -> Plan:
+    """Return the plan of a preset or of findings picked by id. Touches nothing in Azure.
+
+    Raises:
+        NoDataError: nothing was collected yet.
+        ConfigError: there is no such scenario or finding.
+    """
+    analysis = analyse(settings)
+    return planning.make_plan(
+        make_scenario(analysis, scenario=scenario, finding_ids=finding_ids),
+        window=analysis.window,
+        currency=analysis.currency,
+        made_at_utc=analysis.window.end_utc,
+        resources=analysis.resources,
+    )
+
+
+def apply(
+    settings: Settings,
+    plan: Plan,
+    *,
+    max_steps: int = applying.MAX_STEPS,
+    who: str,
+    on_outcome: Callable[[Outcome], None],
+) -> Run:
+    """Carry out a plan, then look at the inventory again so that the lake knows the new settings.
+
+    Raises:
+        PlanError: the plan cannot be used; nothing was changed.
+        AzureError: Azure gave no answer; the same command carries on.
+    """
+    estate = _estate(settings)
+    connection = connect(settings.azure)
+    run = applying.apply(
+        plan,
+        door=connection.arm,
+        ledger=Ledger(settings.ledger_url),
+        who=who,
+        known_resources=estate.resources.keys(),
+        baseline=verifying.freeze(estate),
+        on_outcome=on_outcome,
+        max_steps=max_steps,
+    )
+    _look_again(settings, connection, estate)
+    return run
+
+
+def rollback(
+    settings: Settings, run_id: str, *, who: str, on_outcome: Callable[[Outcome], None]
+) -> Run:
+    """Put back what a run changed, then look at the inventory again.
+
+    Raises:
+        PlanError: there is no such run, or it was rolled back already.
+        AzureError: Azure gave no answer; the same command carries on.
+    """
+    connection = connect(settings.azure)
+    run = rolling_back.rollback(
+        run_id,
+        door=connection.arm,
+        ledger=Ledger(settings.ledger_url),
+        who=who,
+        on_outcome=on_outcome,
+    )
+    _look_again(settings, connection, _estate(settings))
+    return run
+
+
+def _look_again(settings: Settings, connection: Connection, estate: Estate) -> None:
+    subscriptions = {resource_id.split("/")[2] for resource_id in estate.resources}
+    collecting.refresh_inventory(
+        connection, Lake(settings.lake), subscriptions=sorted(subscriptions)
+    )
+
+
+def verify(settings: Settings) -> Verification:
+    """Measure every applied change against the bill.
+
+    Raises:
+        NoDataError: nothing was collected yet.
+    """
+    applied = applied_with_baselines(Ledger(settings.ledger_url))
+    if not applied:
+        return Verification(
+            currency="",
+            claims=(),
+            promised_per_month=Estimate(p10=0.0, p50=0.0, p90=0.0),
+            measured_per_month=None,
+        )
+    end = last_window(settings).end_utc
+    first = min(change.applied_utc for change, _ in applied)
+    before = timedelta(days=settings.analysis.lookback_days)
+    estate = _estate(settings, reach_back=end - first + before)
+    return verifying.verify(estate, applied, currency=estate.bill.currency)
+
+
+def history(settings: Settings) -> tuple[Run, ...]:
+    """Return every apply and rollback of this home, oldest first."""
+    return runs(Ledger(settings.ledger_url))
+
+
+def snooze(
+    settings: Settings, finding_id: str, *, until: datetime, reason: str, author: str
+) -> None:
+    """Keep a finding silent until a day, and keep who wanted that and why.
+
+    Raises:
+        ConfigError: there is no such finding.
+    """
+    if analyse(settings).finding(finding_id) is None:
+        raise ConfigError(
+            f"There is no finding {finding_id}; `optimizer findings` lists what there is."
+        )
+    Ledger(settings.ledger_url).snooze(
+        Snooze(finding_id=finding_id, author=author, reason=reason, until_utc=until)
+    )
+
+
+def snoozes(settings: Settings) -> tuple[Snooze, ...]:
+    """Return the snoozes in force at the last collection."""
+    return Ledger(settings.ledger_url).snoozes(last_window(settings).end_utc)
+
+
+def doctor(settings: Settings, *, subscriptions: Sequence[str] = ()) -> tuple[Check, ...]:
+    """Check credential, permissions, limits and freshness; raises nothing that Azure may say."""
+    return check(connect(settings.azure), subscriptions)
+
+
+def detectors() -> tuple[Any, ...]:
+    """Return every detector with its thresholds, in the order of the waterfall."""
+    return load_detectors()
