@@ -15,17 +15,6 @@ DEFAULT_IDLE_BEFORE_SCALE_DOWN = "PT120S"
 SHORTEST_IDLE_SHUTDOWN_SECONDS = 15 * 60
 LONGEST_IDLE_SHUTDOWN_SECONDS = 3 * 24 * 3600
 
-CREATE_ONLY = (
-    "vmSize",
-    "vmPriority",
-    "osType",
-    "isolatedNetwork",
-    "subnet",
-    "enableNodePublicIp",
-    "remoteLoginPortPublicAccess",
-)
-"""Settings below `properties.properties` that Azure fixes when a compute is made."""
-
 
 def key(resource_id: str) -> str:
     """Return an id as it is compared: Azure spells one id in several ways."""
@@ -134,6 +123,20 @@ def read_capacity(document: Mapping[str, Any]) -> int:
     if not isinstance(capacity, int) or capacity < 0:
         raise EstateError(f"{_name(document)} has sku.capacity {capacity!r}; give a whole number")
     return capacity
+
+
+def check_settings(document: Mapping[str, Any]) -> None:
+    """Read a compute's or deployment's settings and drop them.
+
+    Raises:
+        EstateError: they cannot be played.
+    """
+    if is_cluster(document):
+        read_scale(document)
+    elif is_instance(document):
+        read_instance(document)
+    elif is_deployment(document):
+        read_capacity(document)
 
 
 def put_at(document: Document, path: str, value: Any) -> None:

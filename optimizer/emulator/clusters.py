@@ -118,7 +118,7 @@ class Cluster:
         self.scale = scale
         self._dice = (seed, resource_id)
         self._physics = physics
-        self._low_priority = low_priority
+        self.low_priority = low_priority
         self._arrivals = deque(jobs)
         self._submitted: list[JobState] = []
         self._queue: deque[JobState] = deque()
@@ -183,6 +183,11 @@ class Cluster:
         wanted = self._counts[NodeState.ACTIVE] + self._queued_nodes
         return max(self.scale.min_nodes, min(self.scale.max_nodes, wanted))
 
+    @property
+    def changed_s(self) -> int:
+        """When its nodes or settings last changed."""
+        return self._log[-_LOG_COLUMNS]
+
     def nodes_in(self, state: NodeState) -> int:
         """Return how many nodes are in `state` now."""
         return self._counts[state]
@@ -219,7 +224,7 @@ class Cluster:
         )
 
     def _node_ids(self, ordinals: Ints) -> NDArray[np.str_]:
-        suffix = "p" if self._low_priority else "d"
+        suffix = "p" if self.low_priority else "d"
         distinct, position = np.unique(ordinals, return_inverse=True)
         names = [f"tvmps_{_digest(*self._dice, 'node', int(n))}_{suffix}" for n in distinct]
         return np.array(names, dtype=np.str_)[position]
@@ -342,7 +347,7 @@ class Cluster:
 
     def _come_up(self, node: Node) -> None:
         self._rest(node)
-        if not self._low_priority:
+        if not self.low_priority:
             return
         lifetime = eviction_seconds(self._physics, *self._dice, "eviction", node.ordinal)
         if lifetime is not None:

@@ -6,6 +6,7 @@ Everything is checked here, once, so that the rest of the emulator can trust it.
 import json
 import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -117,6 +118,8 @@ class Telemetry:
     diagnostic_logs: bool = True
     cost_details: bool = True
     tags_on_costs: bool = True
+    instance_metrics: bool = True
+    """Whether an instance without a job emits utilisation; Azure's documents do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,11 +293,16 @@ def _json_or_text(text: str | None) -> Any:
 
 
 def _check(estate: Estate) -> None:
+    for price in estate.prices.values():
+        if price.currency != estate.currency:
+            raise EstateError(
+                f"{estate.folder / 'prices.csv'}: {price.sku} is priced in {price.currency} and "
+                f"estate.json bills in {estate.currency}; give prices in that currency"
+            )
     by_id = _by_id(estate)
     for document in estate.resources:
         _check_resource(estate, document, by_id)
-    for change in estate.changes:
-        _check_change(estate, change, by_id)
+    _check_changes(estate, by_id)
     _check_jobs(estate, by_id)
     _check_sessions(estate, by_id)
     _check_known(estate, estate.requests, "requests.parquet", by_id, lambda _: True)
@@ -313,8 +321,7 @@ def _by_id(estate: Estate) -> dict[str, dict[str, Any]]:
 
 def _check_resource(estate: Estate, document: dict[str, Any], by_id: Documents) -> None:
     path = estate.folder / "resources.json"
-    cluster, instance = arm.is_cluster(document), arm.is_instance(document)
-    if not (cluster or instance or arm.is_deployment(document)):
+    if not (arm.is_cluster(document) or arm.is_instance(document) or arm.is_deployment(document)):
         return
     if arm.key(arm.workspace_id(document["id"])) not in by_id:
         raise EstateError(
@@ -322,12 +329,7 @@ def _check_resource(estate: Estate, document: dict[str, Any], by_id: Documents) 
         )
     try:
         price = estate.price(arm.region(document), arm.vm_size(document))
-        if cluster:
-            arm.read_scale(document)
-        elif instance:
-            arm.read_instance(document)
-        else:
-            arm.read_capacity(document)
+        arm.check_settings(document)
     except EstateError as error:
         raise EstateError(f"{path}: {document['name']}: {error}") from error
     low = arm.is_low_priority(document)
@@ -339,14 +341,30 @@ def _check_resource(estate: Estate, document: dict[str, Any], by_id: Documents) 
         )
 
 
-def _check_change(estate: Estate, change: SettingChange, by_id: Documents) -> None:
+def _check_changes(estate: Estate, by_id: Documents) -> None:
     path = estate.folder / "changes.csv"
-    if arm.key(change.resource_id) not in by_id:
-        raise EstateError(f"{path}: {change.resource_id} is not in resources.json; add it there")
-    if not change.path.startswith(_CHANGEABLE):
-        raise EstateError(
-            f"{path}: {change.path!r} cannot change; what can is {', '.join(_CHANGEABLE)}"
-        )
+    changed = {arm.key(change.resource_id) for change in estate.changes}
+    played = {key: deepcopy(document) for key, document in by_id.items() if key in changed}
+    for change in estate.changes:
+        document = played.get(arm.key(change.resource_id))
+        if document is None:
+            raise EstateError(
+                f"{path}: {change.resource_id} is not in resources.json; add it there"
+            )
+        if not change.path.startswith(_CHANGEABLE):
+            raise EstateError(
+                f"{path}: {change.path!r} cannot change; what can is {', '.join(_CHANGEABLE)}"
+            )
+        if change.at_utc < estate.history_start_utc:
+            raise EstateError(
+                f"{path}: a change at {change.at_utc.isoformat()} lies before history_start_utc; "
+                "write what it left behind into resources.json"
+            )
+        try:
+            arm.put_at(document, change.path, change.value)
+            arm.check_settings(document)
+        except EstateError as error:
+            raise EstateError(f"{path}: at {change.at_utc.isoformat()} {error}") from error
 
 
 def _check_jobs(estate: Estate, by_id: Documents) -> None:

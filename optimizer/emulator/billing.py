@@ -1,0 +1,186 @@
+"""What everything costs, exact to the second.
+
+A charge is a level (nodes, disks, addresses) held over time, so its quantity between two moments
+is the difference of a cumulative sum: no rounding, and days always add up to the whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from optimizer.emulator import arm
+from optimizer.emulator.clusters import Cluster
+from optimizer.emulator.deployments import Deployment
+from optimizer.emulator.estate import Price
+from optimizer.emulator.instances import Instance
+from optimizer.emulator.physics import Physics
+from optimizer.emulator.records import Charge, Floats, Ints
+from optimizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
+
+SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """Something that is paid for as long as it is held."""
+
+    component: str
+    name: str
+    unit: str
+    seconds_per_unit: float
+    list_per_unit: float
+    at_s: Ints
+    level: Ints
+    """How much is held from `at_s[i]` to `at_s[i + 1]`; the last one until the meter's end."""
+
+
+def day_edges(start_s: int, end_s: int) -> Ints:
+    """Return a stretch's ends with every UTC midnight between them."""
+    first_midnight_s = (start_s // SECONDS_PER_DAY + 1) * SECONDS_PER_DAY
+    midnights = np.arange(first_midnight_s, end_s, SECONDS_PER_DAY, dtype=np.int64)
+    return np.concatenate(([start_s], midnights, [end_s])).astype(np.int64)
+
+
+def held_seconds(at_s: Ints, level: Ints, *, until_s: int, edges_s: Ints) -> Floats:
+    """Return the integral of a step function between each two neighbouring edges.
+
+    >>> held_seconds(np.array([0, 10]), np.array([1, 3]), until_s=20, edges_s=np.array([5, 15, 99]))
+    array([20., 15.])
+    """
+    moments = np.append(at_s, max(until_s, int(at_s[-1])))
+    total = np.concatenate(([0], np.cumsum(level * np.diff(moments))))
+    return np.diff(np.interp(edges_s, moments, total))
+
+
+def charges(
+    document: arm.Document,
+    meters: Sequence[Meter],
+    *,
+    edges_s: Ints,
+    until_s: int,
+    discount: float,
+) -> Iterator[Charge]:
+    """Yield what a compute cost between each two neighbouring edges, none of it zero."""
+    days = [datetime.fromtimestamp(second, UTC).date() for second in edges_s[:-1].tolist()]
+    workspace_id = arm.workspace_id(document["id"])
+    for meter in meters:
+        held = held_seconds(meter.at_s, meter.level, until_s=until_s, edges_s=edges_s)
+        for day, quantity in zip(days, (held / meter.seconds_per_unit).tolist(), strict=True):
+            if quantity:
+                list_cost = quantity * meter.list_per_unit
+                yield Charge(
+                    day=day,
+                    workspace_id=workspace_id,
+                    compute_id=document["id"],
+                    compute_name=document["name"],
+                    region=arm.region(document),
+                    vm_size=arm.vm_size(document),
+                    priority="LowPriority" if arm.is_low_priority(document) else "Dedicated",
+                    component=meter.component,
+                    meter=meter.name,
+                    quantity=quantity,
+                    unit=meter.unit,
+                    list_cost=list_cost,
+                    cost=list_cost * (1 - discount),
+                )
+
+
+def cluster_meters(cluster: Cluster, price: Price, physics: Physics) -> list[Meter]:
+    """Return what a cluster pays for: its nodes but for preempted ones, and load balancers."""
+    counts = cluster.node_counts()
+    nodes = counts.active + counts.idle
+    if physics.preparing_billed:
+        nodes = nodes + counts.preparing
+    if physics.leaving_billed:
+        nodes = nodes + counts.leaving
+    rate = price.low_priority_per_hour if cluster.low_priority else price.list_per_hour
+    name = meter_name(price.sku, low_priority=cluster.low_priority)
+    meters = [_vm(name, rate, counts.at_s, nodes)]
+    if per_balancer := physics.cluster_nodes_per_load_balancer:
+        meters.append(_load_balancer(physics, counts.at_s, -(-nodes // per_balancer)))
+    return meters
+
+
+def instance_meters(
+    instance: Instance, price: Price, physics: Physics, *, born_s: int, died_s: int
+) -> list[Meter]:
+    """Return what an instance pays for: its VM while on, the rest from birth to death."""
+    waits = 0 if physics.starting_billed else physics.start_seconds
+    spans = [(min(start_s + waits, end_s), end_s) for start_s, end_s in instance.on_spans()]
+    at_s = np.array([born_s, *(second for span in spans for second in span)], dtype=np.int64)
+    on = np.array([0] + [1, 0] * len(spans), dtype=np.int64)
+    life_s, one = np.array([born_s, died_s], dtype=np.int64), np.array([1, 0], dtype=np.int64)
+    return [
+        _vm(meter_name(price.sku), price.list_per_hour, at_s, on),
+        Meter(
+            component="disk",
+            name="P10 LRS Disk",
+            unit="1/Month",
+            seconds_per_unit=HOURS_PER_MONTH * SECONDS_PER_HOUR,
+            list_per_unit=physics.instance_disk_per_month,
+            at_s=life_s,
+            level=one,
+        ),
+        Meter(
+            component="ip",
+            name="Standard IPv4 Static Public IP",
+            unit="1 Hour",
+            seconds_per_unit=SECONDS_PER_HOUR,
+            list_per_unit=physics.public_ip_per_hour,
+            at_s=life_s,
+            level=one,
+        ),
+        _load_balancer(physics, life_s, one),
+    ]
+
+
+def deployment_meters(deployment: Deployment, price: Price) -> list[Meter]:
+    """Return what a deployment pays for: its instances."""
+    at_s, level = np.array(deployment.steps, dtype=np.int64).T
+    return [_vm(meter_name(price.sku), price.list_per_hour, at_s, level)]
+
+
+def meter_name(sku: str, *, low_priority: bool = False) -> str:
+    """Return the meter of a VM size, as the price list names it.
+
+    >>> meter_name("Standard_NC6s_v3", low_priority=True)
+    'NC6s v3 Low Priority'
+    """
+    size = sku.partition("_")[2] if sku.lower().startswith("standard_") else sku
+    return size.replace("_", " ") + (" Low Priority" if low_priority else "")
+
+
+def bill(charged: Sequence[Charge], currency: str) -> dict[str, Any]:
+    """Return the sum of charges, as a whole and for each compute."""
+    by_resource: dict[str, float] = {}
+    for charge in charged:
+        by_resource[charge.compute_id] = by_resource.get(charge.compute_id, 0.0) + charge.cost
+    return {"currency": currency, "total": sum(by_resource.values()), "by_resource": by_resource}
+
+
+def _vm(name: str, per_hour: float | None, at_s: Ints, level: Ints) -> Meter:
+    assert per_hour is not None  # noqa: S101 - the estate was checked for it
+    return Meter(
+        component="vm",
+        name=name,
+        unit="1 Hour",
+        seconds_per_unit=SECONDS_PER_HOUR,
+        list_per_unit=per_hour,
+        at_s=at_s,
+        level=level,
+    )
+
+
+def _load_balancer(physics: Physics, at_s: Ints, level: Ints) -> Meter:
+    return Meter(
+        component="load_balancer",
+        name="Standard Included LB Rules and Outbound Rules",
+        unit="1 Hour",
+        seconds_per_unit=SECONDS_PER_HOUR,
+        list_per_unit=physics.load_balancer_per_day / 24,
+        at_s=at_s,
+        level=level,
+    )
