@@ -107,6 +107,17 @@ def test_many_may_write_at_once(begun: Ledger, tmp_path: Path) -> None:
     assert {row.step_id for row in begun.steps()} == {f"step-{number}" for number in range(40)}
 
 
+def test_many_may_be_first_at_once(tmp_path: Path) -> None:
+    def snooze(number: int) -> None:
+        new_ledger(tmp_path).snooze(
+            Snooze(finding_id=f"f{number}", author="ana", reason="", until_utc=NOW_UTC)
+        )
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(snooze, range(16)))
+    assert len(new_ledger(tmp_path).snoozes(NOW_UTC - timedelta(days=1))) == 16
+
+
 def test_the_latest_snooze_of_a_finding_holds_until_it_ends(ledger: Ledger) -> None:
     week = Snooze(
         finding_id="f1", author="ana", reason="migrating", until_utc=NOW_UTC + timedelta(days=7)

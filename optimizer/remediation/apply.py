@@ -101,9 +101,9 @@ def apply(
     _check_estate(plan, known_resources)
     _check_fuse(plan, max_steps)
     with ledger.hold():
-        _check_not_applied(plan, records(ledger))
         begun = _interrupted(plan, records(ledger))
         close_interrupted(door, ledger, who, keep=begun)
+        _check_not_applied(plan, records(ledger))
         run = begun or _begin(plan, door.now_utc(), ledger, who, baseline)
         return carry_out(
             _moves(plan), run, door=door, ledger=ledger, who=who, on_outcome=on_outcome

@@ -281,6 +281,8 @@ class Ledger:
 
     def _make(self) -> None:
         with self._engine.begin() as connection:
+            # Two programs may find the file missing at once: the second waits here for the first.
+            connection.execute(sa.text("BEGIN IMMEDIATE"))
             version = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
             if version > _SCHEMA_VERSION:
                 raise LedgerError(
