@@ -1,0 +1,35 @@
+"""`python -m optimizer.emulator FOLDER [--port 0]`: serve an estate until told to end."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from optimizer.emulator.server import serve
+from optimizer.errors import OptimizerError
+
+
+def main() -> int:
+    """Serve the estate named on the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m optimizer.emulator", description="Serve an estate folder as Azure would."
+    )
+    parser.add_argument("folder", type=Path, help="the estate folder")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    options = parser.parse_args()
+    try:
+        serve(options.folder, port=options.port, announce=_print)
+    except OptimizerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _print(announcement: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(announcement)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

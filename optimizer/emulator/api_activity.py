@@ -1,0 +1,126 @@
+"""The activity log: who started, stopped and changed what, newest first."""
+
+from collections.abc import Mapping
+
+from optimizer.emulator.odata import parse_filter
+from optimizer.emulator.records import Operation
+from optimizer.emulator.wire import (
+    PROVIDER,
+    TENANT,
+    Answer,
+    Call,
+    Endpoint,
+    Json,
+    Refusal,
+    days_back,
+    iso,
+    page,
+    parse_moment,
+    same,
+    stable_id,
+)
+
+EVENT_PAGE = 200
+RETENTION_DAYS = 90
+
+_ACTIONS: Mapping[str, str] = {
+    "Create": "write",
+    "Write": "write",
+    "Delete": "delete",
+    "Start": "start/action",
+    "Stop": "stop/action",
+    "Restart": "restart/action",
+}
+
+
+def _events(call: Call) -> Answer:
+    wanted = parse_filter(call.parameter("$filter"))
+    oldest = days_back(call.world.now_utc, RETENTION_DAYS).timestamp()
+    rows = [
+        (operation, _filtered_by(operation))
+        for operation in reversed(call.world.operations())
+        if same(operation.resource_id.split("/")[2], call.parts["subscription"])
+        and operation.at_s >= oldest
+    ]
+    _check_start(call)
+    found = [operation for operation, row in rows if wanted.holds(row)]
+    body = page(call, found, EVENT_PAGE, key="$skipToken")
+    return Answer(body=body | {"value": [_event(operation) for operation in body["value"]]})
+
+
+def _check_start(call: Call) -> None:
+    """Refuse what Azure refuses: a filter without a start, or one before the retention."""
+    words = call.query["$filter"].split()
+    if words[:2] != ["eventTimestamp", "ge"]:
+        raise Refusal(400, "BadRequest", "The filter must begin with eventTimestamp ge.")
+    start = parse_moment(words[2], "eventTimestamp")
+    if start < days_back(call.world.now_utc, RETENTION_DAYS):
+        raise Refusal(
+            400, "BadRequest", f"The start time cannot be more than {RETENTION_DAYS} days ago."
+        )
+
+
+def _filtered_by(operation: Operation) -> Json:
+    parts = operation.resource_id.split("/")
+    return {
+        # ISO 8601 in UTC sorts as text.
+        "eventTimestamp": iso(operation.at_s),
+        "resourceGroupName": parts[4],
+        "resourceProvider": PROVIDER,
+        "resourceUri": operation.resource_id,
+        "resourceId": operation.resource_id,
+        "caller": operation.caller,
+        "status": operation.status,
+    }
+
+
+def _event(operation: Operation) -> Json:
+    """Return one event.
+
+    A stop by a schedule or by the idle rule shows here too; that `properties` tells its trigger,
+    and how it spells it, is not documented: an instance's `lastOperation` is where Azure does.
+    """
+    parts = operation.resource_id.split("/")
+    action = _ACTIONS.get(operation.name, f"{operation.name.lower()}/action")
+    name = f"{PROVIDER}/workspaces/computes/{action}"
+    event_id = str(stable_id(operation.resource_id, operation.name, str(operation.at_s)))
+    at = iso(operation.at_s)
+    return {
+        "authorization": {"action": name, "scope": operation.resource_id},
+        "caller": operation.caller,
+        "channels": "Operation",
+        "claims": {},
+        "correlationId": event_id,
+        "description": "",
+        "eventDataId": event_id,
+        "eventName": {"value": "EndRequest", "localizedValue": "End request"},
+        "category": {"value": "Administrative", "localizedValue": "Administrative"},
+        "id": f"{operation.resource_id}/events/{event_id}",
+        "level": "Informational",
+        "resourceGroupName": parts[4],
+        "resourceProviderName": {"value": PROVIDER, "localizedValue": PROVIDER},
+        "resourceId": operation.resource_id,
+        "resourceType": {"value": f"{PROVIDER}/workspaces/computes", "localizedValue": ""},
+        "operationId": event_id,
+        "operationName": {"value": name, "localizedValue": operation.name},
+        "properties": {"operationTrigger": operation.trigger},
+        "status": {"value": operation.status, "localizedValue": operation.status},
+        "subStatus": {"value": "", "localizedValue": ""},
+        "eventTimestamp": at,
+        "submissionTimestamp": at,
+        "subscriptionId": parts[2],
+        "tenantId": TENANT,
+    }
+
+
+ENDPOINTS = (
+    Endpoint(
+        api="activity_log",
+        method="GET",
+        template=(
+            "/subscriptions/{subscription}/providers/Microsoft.Insights"
+            "/eventtypes/management/values"
+        ),
+        handle=_events,
+    ),
+)

@@ -1,0 +1,583 @@
+"""Azure Resource Manager: inventory, writes to computes, and their long-running operations.
+
+A write takes effect at the virtual now. Its operation is done when first asked for, unless a
+fault delays it, so that a client waits no longer than it must.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from optimizer.emulator import skus
+from optimizer.emulator.records import JobRecord
+from optimizer.emulator.telemetry import COMPUTES, price_of
+from optimizer.emulator.wire import (
+    PROVIDER,
+    TENANT,
+    Answer,
+    Call,
+    Endpoint,
+    Json,
+    Operation,
+    Refusal,
+    iso,
+    of_type,
+    page,
+    same,
+    workspace_of,
+)
+from optimizer.errors import ConfigError
+from optimizer.units import seconds_from_iso
+
+COMPUTE_PAGE = 20
+JOB_PAGE = 100
+IDLE_SHUTDOWN_RANGE = (timedelta(minutes=15), timedelta(days=3))
+
+_WORKSPACES = f"{PROVIDER}/workspaces"
+_ROOT = "/subscriptions/{subscription}"
+_WORKSPACE = f"{_ROOT}/resourceGroups/{{group}}/providers/{_WORKSPACES}/{{workspace}}"
+_COMPUTE = f"{_WORKSPACE}/computes/{{compute}}"
+_LOCATION = f"{_ROOT}/providers/{PROVIDER}/locations/{{location}}"
+_JOB_TYPES = {"command": "Command", "sweep": "Sweep", "pipeline": "Pipeline", "batch": "Pipeline"}
+
+
+# Subscriptions and groups
+
+
+def _subscriptions(call: Call) -> Answer:
+    return Answer(
+        body={"value": [_subscription_document(each) for each in call.service.subscriptions()]}
+    )
+
+
+def _subscription(call: Call) -> Answer:
+    return Answer(body=_subscription_document(_known_subscription(call)))
+
+
+def _subscription_document(subscription: str) -> Json:
+    return {
+        "id": f"/subscriptions/{subscription}",
+        "subscriptionId": subscription,
+        "tenantId": TENANT,
+        "displayName": f"Subscription {subscription[:8]}",
+        "state": "Enabled",
+        "authorizationSource": "RoleBased",
+    }
+
+
+def _known_subscription(call: Call) -> str:
+    asked = call.parts["subscription"]
+    for known in call.service.subscriptions():
+        if same(known, asked):
+            return known
+    raise Refusal(404, "SubscriptionNotFound", f"The subscription '{asked}' could not be found.")
+
+
+def _groups(call: Call) -> Answer:
+    subscription = _known_subscription(call)
+    locations: dict[str, str] = {}
+    for document in call.world.documents():
+        parts = document["id"].split("/")
+        if same(parts[2], subscription) and "location" in document:
+            locations.setdefault(parts[4], document["location"])
+    value = [
+        {
+            "id": f"/subscriptions/{subscription}/resourceGroups/{name}",
+            "name": name,
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": location,
+            "properties": {"provisioningState": "Succeeded"},
+        }
+        for name, location in locations.items()
+    ]
+    return Answer(body={"value": value})
+
+
+# Workspaces and what lies in them
+
+
+def _workspaces(call: Call) -> Answer:
+    _known_subscription(call)
+    group = call.parts.get("group")
+    found = [
+        document
+        for document in of_type(call.world, _WORKSPACES)
+        if same(document["id"].split("/")[2], call.parts["subscription"])
+        and (group is None or same(document["id"].split("/")[4], group))
+    ]
+    return Answer(body=page(call, found, COMPUTE_PAGE))
+
+
+def _workspace(call: Call) -> Answer:
+    return Answer(body=_known_workspace(call))
+
+
+def _known_workspace(call: Call) -> Json:
+    _known_subscription(call)
+    parts = call.parts
+    found = call.world.document(
+        f"/subscriptions/{parts['subscription']}/resourceGroups/{parts['group']}"
+        f"/providers/{_WORKSPACES}/{parts['workspace']}"
+    )
+    if found is None:
+        raise Refusal(
+            404,
+            "ResourceNotFound",
+            f"The Resource '{_WORKSPACES}/{parts['workspace']}' under resource group "
+            f"'{parts['group']}' was not found. For more details please go to "
+            "https://aka.ms/ARMResourceNotFoundFix",
+        )
+    return found
+
+
+def _children(kind: str) -> Callable[[Call], Answer]:
+    """Return a handler that lists one type of resource below the path."""
+
+    def handle(call: Call) -> Answer:
+        above = _known_workspace(call)["id"]
+        if endpoint := call.parts.get("endpoint"):
+            above = f"{above}/onlineEndpoints/{endpoint}"
+        found = [
+            _shown(call, document)
+            for document in of_type(call.world, f"{_WORKSPACES}/{kind}")
+            if document["id"].lower().startswith(f"{above}/".lower())
+        ]
+        return Answer(body=page(call, found, COMPUTE_PAGE))
+
+    return handle
+
+
+def _document(call: Call) -> Answer:
+    _known_workspace(call)
+    found = call.world.document(call.path)
+    if found is None:
+        raise Refusal(404, "ResourceNotFound", f"The Resource '{call.path}' was not found.")
+    return Answer(body=found)
+
+
+def _none(call: Call) -> Answer:
+    _known_workspace(call)
+    return Answer(body={"value": []})
+
+
+# Computes
+
+
+def _known_compute(call: Call) -> Json:
+    workspace = _known_workspace(call)
+    found = call.world.document(f"{workspace['id']}/computes/{call.parts['compute']}")
+    if found is None:
+        raise Refusal(
+            404,
+            "ResourceNotFound",
+            f"Compute '{call.parts['compute']}' was not found in workspace '{workspace['name']}'.",
+        )
+    return found
+
+
+def _shown(call: Call, document: Json) -> Json:
+    """Return a document as it is served: `Updating` while an operation on it is under way."""
+    if not call.service.updating(document["id"]):
+        return document
+    return document | {"properties": document["properties"] | {"provisioningState": "Updating"}}
+
+
+def _compute(call: Call) -> Answer:
+    return Answer(body=_shown(call, _known_compute(call)))
+
+
+def _patch_compute(call: Call) -> Answer:
+    compute = _known_compute(call)
+    if compute["properties"]["computeType"] != "AmlCompute":
+        raise Refusal(400, "BadRequest", "Only an AmlCompute can be updated by PATCH.")
+    asked = (call.json().get("properties") or {}).get("properties") or {}
+    if set(asked) != {"scaleSettings"}:
+        raise Refusal(400, "BadRequest", "A PATCH of an AmlCompute takes scaleSettings only.")
+    scale = _checked_scale(asked["scaleSettings"])
+    return _written(call, compute["id"], lambda: call.world.set_scale(compute["id"], scale))
+
+
+def _checked_scale(scale: Any) -> Json:
+    if not isinstance(scale, dict) or not isinstance(scale.get("maxNodeCount"), int):
+        raise Refusal(400, "BadRequest", "scaleSettings.maxNodeCount is required.")
+    if not 0 <= scale.get("minNodeCount", 0) <= scale["maxNodeCount"]:
+        raise Refusal(
+            400, "BadRequest", "scaleSettings.minNodeCount must lie between 0 and maxNodeCount."
+        )
+    if idle := scale.get("nodeIdleTimeBeforeScaleDown"):
+        _seconds(idle)
+    return scale
+
+
+def _seconds(duration: Any) -> int:
+    try:
+        return seconds_from_iso(duration)
+    except ConfigError as error:
+        raise Refusal(400, "BadRequest", f"{error}.") from error
+
+
+def _put_compute(call: Call) -> Answer:
+    workspace = _known_workspace(call)
+    compute_id = f"{workspace['id']}/computes/{call.parts['compute']}"
+    existed = call.world.document(compute_id)
+    body = call.json()
+    properties = body.get("properties") or {}
+    if properties.get("computeType") not in {"AmlCompute", "ComputeInstance"}:
+        raise Refusal(400, "BadRequest", "properties.computeType must be one that is served here.")
+    if scale := (properties.get("properties") or {}).get("scaleSettings"):
+        _checked_scale(scale)
+    resource_id = existed["id"] if existed else compute_id
+    return _written(
+        call,
+        resource_id,
+        lambda: call.world.put_compute(resource_id, body),
+        status=200 if existed else 201,
+    )
+
+
+def _written(
+    call: Call, resource_id: str, write: Callable[[], None], *, status: int = 200
+) -> Answer:
+    """Write, unless a fault dooms the operation, and answer as Azure does while it goes on."""
+    operation = call.service.begin(resource_id, method=call.method, path=call.path)
+    if operation.error is None:
+        try:
+            write()
+        except ValueError as error:
+            raise Refusal(400, "BadRequest", str(error)) from error
+    document = call.world.document(resource_id) or {"id": resource_id, "properties": {}}
+    body = document | {"properties": document["properties"] | {"provisioningState": "Updating"}}
+    return Answer(
+        body=body,
+        status=status,
+        headers={"Azure-AsyncOperation": _status_url(call, operation), "Retry-After": "1"},
+    )
+
+
+def _delete_compute(call: Call) -> Answer:
+    compute = _known_compute(call)
+    operation = call.service.begin(compute["id"], method=call.method, path=call.path)
+    if operation.error is None:
+        call.world.delete_compute(compute["id"])
+    return _accepted(call, operation)
+
+
+def _action(name: str) -> Callable[[Call], Answer]:
+    """Return a handler that starts, stops or restarts an instance."""
+
+    def handle(call: Call) -> Answer:
+        compute = _known_compute(call)
+        if compute["properties"]["computeType"] != "ComputeInstance":
+            raise Refusal(400, "BadRequest", f"Only a ComputeInstance can {name}.")
+        operation = call.service.begin(compute["id"], method=call.method, path=call.path)
+        if operation.error is None:
+            if name in {"stop", "restart"}:
+                call.world.stop(compute["id"])
+            if name in {"start", "restart"}:
+                call.world.start(compute["id"])
+        return _accepted(call, operation)
+
+    return handle
+
+
+def _accepted(call: Call, operation: Operation) -> Answer:
+    url = _status_url(call, operation)
+    return Answer(
+        status=202, headers={"Location": url, "Azure-AsyncOperation": url, "Retry-After": "1"}
+    )
+
+
+def _status_url(call: Call, operation: Operation) -> str:
+    subscription = operation.resource_id.split("/")[2]
+    workspace = call.world.document(workspace_of(operation.resource_id))
+    location = workspace["location"] if workspace else "eastus"
+    return (
+        f"{call.service.base_url}/subscriptions/{subscription}/providers/{PROVIDER}/locations"
+        f"/{location}/computeOperationsStatus/{operation.id}"
+        f"?api-version={call.query['api-version']}&service=new"
+    )
+
+
+def _operation_status(call: Call) -> Answer:
+    operation = call.service.operations.get(call.parts["operation"])
+    if operation is None:
+        raise Refusal(404, "NotFound", "There is no such operation.")
+    body: Json = {
+        "id": call.path,
+        "name": operation.id,
+        "startTime": iso(operation.started_utc.timestamp()),
+    }
+    if operation.polls_left > 0:
+        operation.polls_left -= 1
+        return Answer(body=body | {"status": "InProgress"}, headers={"Retry-After": "1"})
+    ended = {"endTime": iso(call.world.now_utc.timestamp())}
+    if operation.error:
+        return Answer(body=body | ended | {"status": "Failed", "error": operation.error})
+    return Answer(body=body | ended | {"status": "Succeeded"})
+
+
+def _update_idle_shutdown(call: Call) -> Answer:
+    """Set an instance's idle time; None takes it away, which Azure leaves undocumented.
+
+    Only preview api-versions know the action, and 2021-07-01, with which Azure's pages call it.
+    """
+    version = call.query["api-version"]
+    if not version.endswith("-preview") and version != "2021-07-01":
+        raise Refusal(
+            404,
+            "NotFound",
+            f"The action updateIdleShutdownSetting does not exist in api-version {version}.",
+        )
+    compute = _known_compute(call)
+    if compute["properties"]["computeType"] != "ComputeInstance":
+        raise Refusal(400, "BadRequest", "Only a ComputeInstance has an idle shutdown.")
+    body = call.json()
+    if "idleTimeBeforeShutdown" not in body:
+        raise Refusal(400, "BadRequest", "idleTimeBeforeShutdown is required.")
+    duration = body["idleTimeBeforeShutdown"]
+    least, most = (limit.total_seconds() for limit in IDLE_SHUTDOWN_RANGE)
+    if duration is not None and not least <= _seconds(duration) <= most:
+        raise Refusal(
+            400, "BadRequest", "idleTimeBeforeShutdown must lie between 15 minutes and 3 days."
+        )
+    call.world.set_idle_shutdown(compute["id"], duration)
+    return Answer()
+
+
+def _list_nodes(call: Call) -> Answer:
+    compute = _known_compute(call)
+    now_s = call.world.now_utc.timestamp()
+    spans = call.world.occupancy(compute["id"])
+    names = {
+        str(node): int(job)
+        for node, job, start, end in zip(
+            spans.node_id, spans.job_index, spans.start_s, spans.end_s, strict=True
+        )
+        if start <= now_s <= end
+    }
+    jobs = {record.job_index: record.id for record in call.world.jobs()}
+    nodes = [
+        {"nodeId": name, "nodeState": "running", "runId": jobs.get(index)}
+        for name, index in names.items()
+    ]
+    return Answer(body={"nodes": nodes})
+
+
+# Jobs
+
+
+def _jobs(call: Call) -> Answer:
+    workspace = _known_workspace(call)["id"]
+    asked = call.query.get("jobtype")
+    found = [
+        record
+        for record in reversed(call.world.jobs())
+        if same(workspace_of(record.resource_id), workspace)
+        and (asked is None or _JOB_TYPES[record.row["kind"]] == asked)
+    ]
+    body = page(call, found, JOB_PAGE)
+    return Answer(body=body | {"value": [_job_document(record) for record in body["value"]]})
+
+
+def _job(call: Call) -> Answer:
+    workspace = _known_workspace(call)["id"]
+    for record in call.world.jobs():
+        if record.id == call.parts["job"] and same(workspace_of(record.resource_id), workspace):
+            return Answer(body=_job_document(record))
+    raise Refusal(404, "UserError", f"Job {call.parts['job']} was not found.")
+
+
+def _job_document(record: JobRecord) -> Json:
+    """Return a job as the ARM document of its kind.
+
+    The documented schema dates a job's creation only. When it started and ended is told by
+    `properties.properties`, the run's own property bag, as `StartTimeUtc` and `EndTimeUtc`.
+    """
+    row = record.row
+    kind = row["kind"]
+    bag = {"azureml.jobkind": kind}
+    if record.started_s is not None:
+        bag["StartTimeUtc"] = iso(record.started_s)
+    if record.ended_s is not None:
+        bag["EndTimeUtc"] = iso(record.ended_s)
+    if parent := row["parent_id"]:
+        bag["azureml.parentRunId"] = str(parent)
+    properties = {
+        "jobType": _JOB_TYPES[kind],
+        "status": record.status,
+        "displayName": record.id,
+        "experimentName": row["experiment"],
+        "computeId": record.resource_id,
+        "isArchived": False,
+        "properties": bag,
+        "tags": {},
+        "services": {},
+        "inputs": {},
+        "outputs": {},
+    }
+    workspace = workspace_of(record.resource_id)
+    return {
+        "id": f"{workspace}/jobs/{record.id}",
+        "name": record.id,
+        "type": f"{_WORKSPACES}/jobs",
+        "properties": properties | _of_kind(_JOB_TYPES[kind], workspace, int(row["nodes"])),
+        "systemData": {
+            "createdAt": iso(record.submitted_s),
+            "createdBy": row["user"],
+            "createdByType": "User",
+        },
+    }
+
+
+def _of_kind(job_type: str, workspace: str, nodes: int) -> Json:
+    environment = f"{workspace}/environments/train/versions/1"
+    resources = {"instanceCount": nodes, "properties": {}}
+    if job_type == "Command":
+        return {
+            "command": "python train.py",
+            "environmentId": environment,
+            "resources": resources,
+            "limits": None,
+        }
+    if job_type == "Sweep":
+        return {
+            "trial": {
+                "command": "python train.py",
+                "environmentId": environment,
+                "resources": resources,
+            },
+            "samplingAlgorithm": {"samplingAlgorithmType": "Random"},
+            "objective": {"goal": "Minimize", "primaryMetric": "loss"},
+            "searchSpace": {"learning_rate": ["uniform", [0.001, 0.1]]},
+            "limits": {"jobLimitsType": "Sweep", "maxConcurrentTrials": nodes},
+            "earlyTermination": None,
+        }
+    return {"jobs": {}, "settings": {}}
+
+
+# Sizes and usage
+
+
+def _vm_sizes(call: Call) -> Answer:
+    _known_subscription(call)
+    value = [
+        {
+            "name": price.sku,
+            "family": skus.family(price.sku),
+            "vCPUs": price.vcpus,
+            "gpus": price.gpus,
+            "memoryGB": price.memory_gib,
+            "osVhdSizeMB": 1047552,
+            "maxResourceVolumeMB": 0,
+            "lowPriorityCapable": price.low_priority_per_hour is not None,
+            "premiumIO": True,
+            "estimatedVMPrices": {
+                "billingCurrency": price.currency,
+                "unitOfMeasure": "OneHour",
+                "values": [
+                    {"retailPrice": amount, "osType": "Linux", "vmTier": tier}
+                    for tier, amount in (
+                        ("Standard", price.list_per_hour),
+                        ("LowPriority", price.low_priority_per_hour),
+                    )
+                    if amount is not None
+                ],
+            },
+            "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
+        }
+        for price in call.world.estate.prices.values()
+        if same(price.region, call.parts["location"])
+    ]
+    return Answer(body={"value": value})
+
+
+def _usages(call: Call) -> Answer:
+    subscription = _known_subscription(call)
+    used: dict[str, int] = {}
+    for compute in _located_computes(call, subscription):
+        settings = compute["properties"]["properties"]
+        price = price_of(call.world, compute)
+        running = settings.get("state") == "Running"
+        nodes = int(settings.get("currentNodeCount") or running)
+        words = skus.family_words(settings["vmSize"])
+        used[words] = used.get(words, 0) + nodes * int(price.vcpus or 0 if price else 0)
+    value = [
+        {
+            "id": f"/subscriptions/{subscription}/usages/{words.replace(' ', '_')}",
+            "type": f"{PROVIDER}/vmFamily/usages",
+            "currentValue": cores,
+            # No estate says what its quotas are.
+            "limit": -1,
+            "name": {"value": words, "localizedValue": f"{words} Cluster Dedicated vCPUs"},
+            "unit": "Count",
+        }
+        for words, cores in used.items()
+    ]
+    return Answer(body={"value": value})
+
+
+def _located_computes(call: Call, subscription: str) -> Iterator[Json]:
+    return (
+        compute
+        for compute in of_type(call.world, COMPUTES)
+        if same(compute["id"].split("/")[2], subscription)
+        and same(compute["location"], call.parts["location"])
+    )
+
+
+# Diagnostic settings
+
+
+def _diagnostic_settings(call: Call) -> Answer:
+    above = f"/{call.parts['resource']}/providers/Microsoft.Insights/".lower()
+    if call.world.document(f"/{call.parts['resource']}") is None:
+        raise Refusal(404, "ResourceNotFound", f"'/{call.parts['resource']}' was not found.")
+    found = [
+        document
+        for document in of_type(call.world, "Microsoft.Insights/diagnosticSettings")
+        if document["id"].lower().startswith(above)
+    ]
+    return Answer(body={"value": found})
+
+
+def _arm(method: str, template: str, handle: Callable[[Call], Answer]) -> Endpoint:
+    return Endpoint(api="arm", method=method, template=template, handle=handle)
+
+
+ENDPOINTS = (
+    _arm("GET", "/subscriptions", _subscriptions),
+    _arm("GET", _ROOT, _subscription),
+    _arm("GET", f"{_ROOT}/resourceGroups", _groups),
+    _arm("GET", f"{_ROOT}/providers/{_WORKSPACES}", _workspaces),
+    _arm("GET", f"{_ROOT}/resourceGroups/{{group}}/providers/{_WORKSPACES}", _workspaces),
+    _arm("GET", _WORKSPACE, _workspace),
+    _arm("GET", f"{_WORKSPACE}/computes", _children("computes")),
+    _arm("GET", _COMPUTE, _compute),
+    _arm("PATCH", _COMPUTE, _patch_compute),
+    _arm("PUT", _COMPUTE, _put_compute),
+    _arm("DELETE", _COMPUTE, _delete_compute),
+    _arm("POST", f"{_COMPUTE}/start", _action("start")),
+    _arm("POST", f"{_COMPUTE}/stop", _action("stop")),
+    _arm("POST", f"{_COMPUTE}/restart", _action("restart")),
+    _arm("POST", f"{_COMPUTE}/listNodes", _list_nodes),
+    _arm("POST", f"{_COMPUTE}/updateIdleShutdownSetting", _update_idle_shutdown),
+    _arm("GET", f"{_WORKSPACE}/jobs", _jobs),
+    _arm("GET", f"{_WORKSPACE}/jobs/{{job}}", _job),
+    _arm("GET", f"{_WORKSPACE}/schedules", _none),
+    _arm("GET", f"{_WORKSPACE}/onlineEndpoints", _children("onlineEndpoints")),
+    _arm("GET", f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}", _document),
+    _arm(
+        "GET",
+        f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments",
+        _children("onlineEndpoints/deployments"),
+    ),
+    _arm("GET", f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{name}}", _document),
+    _arm("GET", f"{_LOCATION}/vmSizes", _vm_sizes),
+    _arm("GET", f"{_LOCATION}/usages", _usages),
+    _arm("GET", f"{_LOCATION}/computeOperationsStatus/{{operation}}", _operation_status),
+    _arm(
+        "GET",
+        "/{resource:path}/providers/Microsoft.Insights/diagnosticSettings",
+        _diagnostic_settings,
+    ),
+)

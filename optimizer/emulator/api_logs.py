@@ -1,0 +1,310 @@
+"""Log Analytics: the tables that a workspace's diagnostic settings would have filled."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from optimizer.emulator import kql, skus
+from optimizer.emulator.telemetry import COMPUTES, price_of
+from optimizer.emulator.wire import (
+    PROVIDER,
+    TENANT,
+    Answer,
+    Call,
+    Endpoint,
+    Json,
+    Refusal,
+    error_body,
+    iso,
+    of_type,
+    same,
+    stable_id,
+    workspace_of,
+)
+from optimizer.emulator.world import World
+from optimizer.units import utc
+
+_DIAGNOSTICS = "Microsoft.Insights/diagnosticSettings"
+
+
+def _query_resource(call: Call) -> Answer:
+    resource_id = f"/{call.parts['resource']}"
+    if call.world.document(resource_id) is None:
+        raise Refusal(404, "PathNotFoundError", f"The resource {resource_id} was not found.")
+    return _answered(call, [resource_id])
+
+
+def _query_workspace(call: Call) -> Answer:
+    """Answer for a Log Analytics workspace: every Azure ML workspace sends to the same one."""
+    documents = of_type(call.world, f"{PROVIDER}/workspaces")
+    return _answered(call, [document["id"] for document in documents])
+
+
+def _answered(call: Call, workspaces: Sequence[str]) -> Answer:
+    query = str(call.json().get("query", ""))
+    name = kql.table_of(query)
+    logged = [each for each in workspaces if _has_logs(call.world, each)]
+    if name not in _TABLES or not logged:
+        return _unresolved(name)
+    table = _TABLES[name]
+    rows: list[kql.Row] = [
+        {**dict.fromkeys(table.columns), **row, "Type": name}
+        for workspace in logged
+        for row in table.rows(call.world, workspace)
+    ]
+    if period := kql.timespan(call.json().get("timespan"), call.world.now_utc):
+        start, end = period
+        rows = [row for row in rows if start <= utc(row["TimeGenerated"]) <= end]
+    try:
+        found = kql.run(query, rows, call.world.now_utc)
+        columns = _columns(query, table, call)
+    except kql.QueryError as error:
+        raise Refusal(400, "BadArgumentError", f"Query could not be parsed: {error}.") from error
+    return Answer(
+        body={
+            "tables": [
+                {
+                    "name": "PrimaryResult",
+                    "columns": [{"name": c, "type": kind} for c, kind in columns.items()],
+                    "rows": [[row[column] for column in columns] for row in found],
+                }
+            ]
+        }
+    )
+
+
+def _columns(query: str, table: "_Table", call: Call) -> Mapping[str, str]:
+    """Return the columns of the result: those of a made-up row that no `where` sees."""
+    steps = [step for step in query.split("|") if not step.strip().lower().startswith("where")]
+    kinds = table.columns | {"Type": "string"}
+    made_up = dict.fromkeys(kinds, "")
+    shown = kql.run("|".join(steps), [made_up], call.world.now_utc)
+    return {name: kinds.get(name, "dynamic") for name in (shown[0] if shown else made_up)}
+
+
+def _has_logs(world: World, workspace_id: str) -> bool:
+    """Return whether a workspace's logs are kept: by its diagnostic setting, if any has one."""
+    if not world.estate.telemetry.diagnostic_logs:
+        return False
+    settings = [document["id"].lower() for document in of_type(world, _DIAGNOSTICS)]
+    return not settings or any(
+        setting.startswith(f"{workspace_id.lower()}/") for setting in settings
+    )
+
+
+def _unresolved(name: str) -> Answer:
+    """Answer as Log Analytics does where a table was never filled."""
+    inner = {
+        "code": "SEM0100",
+        "message": f"'{name}' operator: Failed to resolve table or column expression named "
+        f"'{name}'",
+    }
+    body = error_body("BadArgumentError", "The request had some invalid properties")
+    body["error"]["innererror"] = {
+        "code": "SemanticError",
+        "message": "A semantic error occurred.",
+        "innererror": inner,
+    }
+    return Answer(body=body, status=400)
+
+
+# Tables
+
+
+class _Table:
+    """A table: its columns with their types, and its rows for one workspace."""
+
+    def __init__(
+        self, columns: Mapping[str, str], rows: Callable[[World, str], Iterator[Json]]
+    ) -> None:
+        self.columns = dict(columns)
+        self.rows = rows
+
+
+def _computes(world: World, workspace_id: str, kind: str) -> list[Json]:
+    return [
+        document
+        for document in of_type(world, COMPUTES)
+        if document["properties"]["computeType"] == kind
+        and same(workspace_of(document["id"]), workspace_id)
+    ]
+
+
+def _cluster_events(world: World, workspace_id: str) -> Iterator[Json]:
+    """Yield a row for each change of a cluster's nodes or settings."""
+    for document in _computes(world, workspace_id, "AmlCompute"):
+        counts = world.node_counts(document["id"])
+        settings = document["properties"]["properties"]
+        price = price_of(world, document)
+        cores = int(price.vcpus or 0) if price else None
+        columns: Mapping[str, list[int]] = {
+            name: getattr(counts, name).tolist()
+            for name in (
+                "at_s",
+                "active",
+                "idle",
+                "preparing",
+                "leaving",
+                "preempted",
+                "unusable",
+                "target",
+                "min_nodes",
+                "max_nodes",
+                "idle_seconds",
+            )
+        }
+        previous = 0
+        for values in zip(*columns.values(), strict=True):
+            row: dict[str, Any] = dict(zip(columns, values, strict=True))
+            current = sum(row[state] for state in _PRESENT)
+            yield {
+                "TimeGenerated": iso(row["at_s"]),
+                "ClusterName": document["name"],
+                "ClusterType": "AmlCompute",
+                "VmSize": settings["vmSize"],
+                "VmPriority": settings["vmPriority"],
+                "VmFamilyName": skus.family_words(settings["vmSize"]),
+                "CoreCount": cores,
+                "CurrentNodeCount": current,
+                "TargetNodeCount": row["target"],
+                "MinimumNodeCount": row["min_nodes"],
+                "MaximumNodeCount": row["max_nodes"],
+                "IdleNodeCount": row["idle"],
+                "RunningNodeCount": row["active"],
+                "PreparingNodeCount": row["preparing"],
+                "LeavingNodeCount": row["leaving"],
+                "UnusableNodeCount": row["unusable"],
+                # Azure's table holds this one count as text.
+                "PreemptedNodeCount": str(row["preempted"]),
+                "NodeIdleTimeSecondsBeforeScaleDown": row["idle_seconds"],
+                "AllocationState": "Steady" if row["target"] == current else "Resizing",
+                "AllocationStateTransitionTime": iso(row["at_s"]),
+                "IsResizeGrow": current > previous,
+                # The values of this column are not documented.
+                "EventType": "ClusterChanged",
+                "_ResourceId": workspace_id.lower(),
+            }
+            previous = current
+
+
+def _instance_events(world: World, workspace_id: str) -> Iterator[Json]:
+    for operation in world.operations():
+        if not same(workspace_of(operation.resource_id), workspace_id):
+            continue
+        document = world.document(operation.resource_id)
+        if document and document["properties"].get("computeType") == "ComputeInstance":
+            yield {
+                "TimeGenerated": iso(operation.at_s),
+                "Level": "Informational",
+                "ResultType": operation.status,
+                "CorrelationId": str(stable_id(operation.resource_id, str(operation.at_s))),
+                "OperationName": f"{PROVIDER}/workspaces/computes/{operation.name.lower()}/action",
+                "Identity": operation.caller,
+                "AadTenantId": TENANT,
+                "AmlComputeInstanceName": document["name"],
+                "_ResourceId": workspace_id.lower(),
+            }
+
+
+def _job_events(world: World, workspace_id: str) -> Iterator[Json]:
+    """Yield when a job came, when each of its nodes began, and when it ended."""
+    records = {
+        record.job_index: record
+        for record in world.jobs()
+        if same(workspace_of(record.resource_id), workspace_id)
+    }
+    for record in records.values():
+        told = {
+            "JobId": record.id,
+            "JobName": record.id,
+            "ExperimentName": record.row["experiment"],
+            "ClusterName": record.resource_id.rpartition("/")[2],
+            "_ResourceId": workspace_id.lower(),
+        }
+        yield told | {
+            "TimeGenerated": iso(record.submitted_s),
+            "EventType": "JobSubmitted",
+            "ExecutionState": "Queued",
+        }
+        if record.ended_s is not None:
+            yield told | {
+                "TimeGenerated": iso(record.ended_s),
+                "EventType": "JobFinished",
+                "ExecutionState": record.status,
+            }
+    for document in _computes(world, workspace_id, "AmlCompute"):
+        spans = world.occupancy(document["id"])
+        for node, job, start in zip(
+            spans.node_id.tolist(), spans.job_index.tolist(), spans.start_s.tolist(), strict=True
+        ):
+            if job in records:
+                yield {
+                    "TimeGenerated": iso(start),
+                    "JobId": records[job].id,
+                    "JobName": records[job].id,
+                    "ExperimentName": records[job].row["experiment"],
+                    "ClusterName": document["name"],
+                    "NodeId": node,
+                    "EventType": "JobStarted",
+                    "ExecutionState": "Running",
+                    "_ResourceId": workspace_id.lower(),
+                }
+
+
+_PRESENT = ("active", "idle", "preparing", "leaving", "unusable")
+
+
+def _text(names: str) -> Mapping[str, str]:
+    return dict.fromkeys(names.split(), "string")
+
+
+def _ints(names: str) -> Mapping[str, str]:
+    return dict.fromkeys(names.split(), "int")
+
+
+_TABLES: Mapping[str, _Table] = {
+    "AmlComputeClusterEvent": _Table(
+        {
+            "TimeGenerated": "datetime",
+            **_text("ClusterName ClusterType VmSize VmPriority VmFamilyName"),
+            **_ints("CoreCount CurrentNodeCount TargetNodeCount MinimumNodeCount"),
+            **_ints("MaximumNodeCount IdleNodeCount RunningNodeCount PreparingNodeCount"),
+            **_ints("LeavingNodeCount UnusableNodeCount"),
+            "PreemptedNodeCount": "string",
+            "NodeIdleTimeSecondsBeforeScaleDown": "int",
+            "AllocationState": "string",
+            "AllocationStateTransitionTime": "datetime",
+            **_text("QuotaAllocated QuotaUtilized"),
+            "IsResizeGrow": "bool",
+            **_text("EventType SubnetId _ResourceId"),
+        },
+        _cluster_events,
+    ),
+    "AmlComputeInstanceEvent": _Table(
+        {
+            "TimeGenerated": "datetime",
+            **_text("Level ResultType CorrelationId OperationName Identity AadTenantId"),
+            **_text("AmlComputeInstanceName _ResourceId"),
+        },
+        _instance_events,
+    ),
+    "AmlComputeJobEvent": _Table(
+        {
+            "TimeGenerated": "datetime",
+            **_text("JobId JobName ExperimentName ClusterName NodeId EventType ExecutionState"),
+            "_ResourceId": "string",
+        },
+        _job_events,
+    ),
+}
+
+
+def _logs(template: str, handle: Callable[[Call], Answer]) -> Endpoint:
+    return Endpoint(
+        api="log_analytics", method="POST", template=template, handle=handle, versioned=False
+    )
+
+
+ENDPOINTS = (
+    _logs("/v1/workspaces/{workspace}/query", _query_workspace),
+    _logs("/v1/{resource:path}/query", _query_resource),
+)

@@ -1,0 +1,115 @@
+"""What no Azure has: the clock, the true bill, the count of requests and asked-for failures."""
+
+from dataclasses import fields
+
+from optimizer.emulator.wire import (
+    Answer,
+    Call,
+    Endpoint,
+    Fault,
+    Handler,
+    Refusal,
+    epoch,
+    error_body,
+    parse_moment,
+)
+from optimizer.units import iso_utc
+
+_MESSAGES = {
+    401: ("ExpiredAuthenticationToken", "The access token has expired."),
+    429: ("429", "Too many requests. Please retry."),
+    500: ("InternalServerError", "The server encountered an internal error. Please retry."),
+    503: ("ServiceUnavailable", "The service is unavailable. Please retry."),
+}
+_VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
+
+
+def _advance(call: Call) -> Answer:
+    hours = call.json().get("hours")
+    if not isinstance(hours, int | float) or hours < 0:
+        raise Refusal(400, "BadRequest", "hours must be a number that is not negative.")
+    call.world.advance(hours)
+    return Answer(body={"now_utc": iso_utc(call.world.now_utc)})
+
+
+def _bill(call: Call) -> Answer:
+    start = parse_moment(call.parameter("from"), "from")
+    end = parse_moment(call.parameter("to"), "to")
+    return Answer(body=call.world.bill(epoch(start), epoch(end)))
+
+
+def _requests(call: Call) -> Answer:
+    service = call.service
+    return Answer(
+        body={
+            "total": service.by_api.total(),
+            "by_api": dict(service.by_api),
+            "by_request": dict(service.by_request),
+        }
+    )
+
+
+def _add_fault(call: Call) -> Answer:
+    known = {each.name for each in fields(Fault)}
+    asked = call.json()
+    if unknown := set(asked) - known:
+        raise Refusal(400, "BadRequest", f"A fault has no {', '.join(sorted(unknown))}.")
+    call.service.faults.append(Fault(**asked))
+    return Answer(body={"faults": len(call.service.faults)})
+
+
+def _clear_faults(call: Call) -> Answer:
+    call.service.faults.clear()
+    return Answer(body={"faults": 0})
+
+
+def struck(fault: Fault, method: str, path: str) -> Answer:
+    """Return the answer of a failure that was asked for, in Azure's words."""
+    status = fault.status or 500
+    if status == 403:  # noqa: PLR2004
+        code, message = "AuthorizationFailed", _forbidden(method, path)
+    else:
+        code, message = _MESSAGES.get(status, (str(status), "The request failed."))
+    return Answer(body=error_body(code, message), status=status, headers=fault.headers)
+
+
+def _forbidden(method: str, path: str) -> str:
+    action = _needed_action(method, path)
+    return (
+        "The client 'emulator' with object id '00000000-0000-0000-0000-000000000001' does not "
+        f"have authorization to perform action '{action}' over scope '{path}' or the scope is "
+        "invalid. If access was recently granted, please refresh your credentials."
+    )
+
+
+def _needed_action(method: str, path: str) -> str:
+    """Return the Azure action that a request takes.
+
+    >>> _needed_action("GET", "/subscriptions/s/resourceGroups/g/providers/P.Q/workspaces/w/jobs")
+    'P.Q/workspaces/jobs/read'
+    >>> _needed_action("POST", "/subscriptions/s/providers/P.Q/workspaces/w/start")
+    'P.Q/workspaces/start/action'
+    """
+    above, provider, below = path.rpartition("/providers/")
+    if not provider:
+        types = ["Microsoft.Resources", *above.strip("/").split("/")[::2]]
+        types = types if len(types) > 1 else [*types, "subscriptions"]
+    else:
+        namespace, *segments = below.split("/")
+        types = [namespace, *segments[::2]]
+    return "/".join([*types, _VERBS.get(method, "action")])
+
+
+def _control(method: str, template: str, handle: Handler) -> Endpoint:
+    return Endpoint(
+        api="emulator", method=method, template=template, handle=handle, versioned=False
+    )
+
+
+ENDPOINTS = (
+    _control("POST", "/emulator/advance", _advance),
+    _control("GET", "/emulator/bill", _bill),
+    _control("GET", "/emulator/requests", _requests),
+    _control("POST", "/emulator/faults", _add_fault),
+    _control("DELETE", "/emulator/faults", _clear_faults),
+)

@@ -1,0 +1,235 @@
+"""The HTTPS server: an estate behind the addresses that the Azure SDKs call."""
+
+import re
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import format_datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import parse_qsl
+
+import trustme
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from optimizer.emulator import (
+    api_activity,
+    api_arm,
+    api_costs,
+    api_graph,
+    api_logs,
+    api_metrics,
+    api_prices,
+    control,
+)
+from optimizer.emulator.estate import load_estate
+from optimizer.emulator.wire import Answer, Call, Endpoint, Refusal, Service, error_body
+from optimizer.emulator.world import World
+from optimizer.units import iso_utc
+
+OPEN_APIS = frozenset({"emulator", "blob", "retail_prices"})
+"""What answers without a token: prices are public, a blob's address is its key."""
+EXPIRED_TOKEN = "expired"  # noqa: S105 - the one token that is refused
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    endpoint: Endpoint
+    pattern: re.Pattern[str]
+
+
+def serve(folder: Path, *, port: int = 0, announce: Callable[[dict[str, Any]], None]) -> None:
+    """Play an estate folder and serve it on localhost until SIGTERM or SIGINT.
+
+    Args:
+        folder: the estate folder.
+        port: 0 takes a free one.
+        announce: called once the server answers, with `url`, `ca_file` (PEM of the authority to
+            trust, there while the server runs), `now_utc` and `subscription_ids`.
+
+    Raises:
+        EstateError: the folder cannot be played.
+    """
+    world = World(load_estate(folder))
+    with (
+        TemporaryDirectory(prefix="optimizer-emulator-") as scratch,
+        socket.create_server(("127.0.0.1", port)) as listener,
+    ):
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        service = Service(world=world, base_url=url)
+        authority = trustme.CA()
+        ca_file = Path(scratch) / "ca.pem"
+        authority.cert_pem.write_to_path(str(ca_file))
+        config = uvicorn.Config(
+            application(service),
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        config.load()
+        config.ssl = _tls(authority)
+        server = _Server(
+            config,
+            on_ready=lambda: announce(
+                {
+                    "url": url,
+                    "ca_file": str(ca_file),
+                    "now_utc": iso_utc(world.now_utc),
+                    "subscription_ids": service.subscriptions(),
+                }
+            ),
+        )
+        # uvicorn raises the signal that ended it once more; being asked to end is no failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def _tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+def application(service: Service) -> Starlette:
+    """Return the ASGI application that answers for a world."""
+    routes = _routes()
+    # The world is not thread-safe, and one client's write is every other client's truth.
+    lock = threading.Lock()
+
+    async def answer(request: Request) -> Response:
+        content = await request.body()
+
+        def work() -> Answer:
+            with lock:
+                return _answer(service, routes, request, content)
+
+        found = await run_in_threadpool(work)
+        return _response(service, found)
+
+    return Starlette(routes=[Route("/{path:path}", answer, methods=_METHODS)])
+
+
+def _response(service: Service, answer: Answer) -> Response:
+    headers = {
+        # Clients read the service's clock here, and it is the virtual one.
+        "Date": format_datetime(service.world.now_utc, usegmt=True),
+        "x-ms-request-id": f"{service.by_api.total():032x}",
+        **answer.headers,
+    }
+    if answer.body is not None:
+        headers.setdefault("Content-Type", "application/json; charset=utf-8")
+    return Response(answer.encoded(), status_code=answer.status, headers=headers)
+
+
+def _routes() -> Sequence[_Route]:
+    families = (
+        control,
+        api_arm,
+        api_metrics,
+        api_logs,
+        api_activity,
+        api_costs,
+        api_prices,
+        api_graph,
+    )
+    return [
+        _Route(endpoint=endpoint, pattern=endpoint.pattern())
+        for family in families
+        for endpoint in family.ENDPOINTS
+    ]
+
+
+def _answer(service: Service, routes: Sequence[_Route], request: Request, content: bytes) -> Answer:
+    # Clients join addresses with one slash too many; Azure does not mind.
+    path = re.sub(r"/{2,}", "/", request.url.path).rstrip("/") or "/"
+    endpoint, parts = _found(routes, request.method, path)
+    service.by_api[endpoint.api if endpoint else "unknown"] += 1
+    service.by_request[f"{request.method} {endpoint.template if endpoint else path}"] += 1
+    query = parse_qsl(request.url.query, keep_blank_values=True)
+    call = Call(
+        service=service,
+        method=request.method,
+        path=path,
+        parts=parts,
+        query={name.lower(): value for name, value in query},
+        content=content,
+    )
+    try:
+        return _handled(endpoint, call, request.headers.get("authorization", ""))
+    except Refusal as refusal:
+        return Answer(
+            body=error_body(refusal.code, refusal.message),
+            status=refusal.status,
+            headers=refusal.headers,
+        )
+
+
+def _handled(endpoint: Endpoint | None, call: Call, authorization: str) -> Answer:
+    if endpoint is None or endpoint.api not in OPEN_APIS:
+        _check_token(authorization)
+    if endpoint is None or endpoint.api != "emulator":
+        for fault in call.service.faults:
+            if fault.status is not None and fault.strikes(call.method, call.path):
+                fault.spend()
+                return control.struck(fault, call.method, call.path)
+    if endpoint is None:
+        raise Refusal(404, "NotFound", f"No service answers {call.method} {call.path}.")
+    if endpoint.versioned and not call.query.get("api-version"):
+        raise Refusal(
+            400,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
+        )
+    return endpoint.handle(call)
+
+
+def _found(
+    routes: Sequence[_Route], method: str, path: str
+) -> tuple[Endpoint | None, dict[str, str]]:
+    for route in routes:
+        if route.endpoint.method == method and (match := route.pattern.fullmatch(path)):
+            return route.endpoint, match.groupdict()
+    return None, {}
+
+
+def _check_token(authorization: str) -> None:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Refusal(
+            401,
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is missing.",
+        )
+    if token == EXPIRED_TOKEN:
+        raise Refusal(
+            401,
+            "ExpiredAuthenticationToken",
+            "The access token expiry UTC time is earlier than the current UTC time.",
+        )

@@ -1,0 +1,266 @@
+"""What every served API shares: a call, its answer, Azure's error shape, routes and pages."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
+
+from optimizer.emulator.world import World
+from optimizer.units import utc
+
+Json: TypeAlias = dict[str, Any]
+
+TENANT = "72f988bf-0000-4000-8000-2d7cd011db47"
+PROVIDER = "Microsoft.MachineLearningServices"
+
+
+class Refusal(Exception):  # noqa: N818 - an answer of the service, not a fault of the program
+    """Azure's answer to a request it does not fulfil."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Refuse with an HTTP status and Azure's error code and message."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What goes back: a JSON body, raw bytes or nothing."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def encoded(self) -> bytes:
+        """Return the body's bytes."""
+        if self.body is None or isinstance(self.body, bytes):
+            return self.body or b""
+        return orjson.dumps(self.body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_body(code: str, message: str) -> Json:
+    """Return Azure's error shape."""
+    return {"error": {"code": code, "message": message}}
+
+
+@dataclass(slots=True, kw_only=True)
+class Operation:
+    """A long-running operation that a client polls."""
+
+    id: str
+    resource_id: str
+    polls_left: int
+    error: Json | None
+    started_utc: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """A failure that somebody asked for, so that a test can see what the product does."""
+
+    status: int | None = None
+    path_contains: str = ""
+    method: str | None = None
+    times: int | None = None
+    """How often it still strikes; None: always."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_lro: int = 0
+    """Polls that a new operation answers InProgress to."""
+    fail_lro: bool = False
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Return whether it strikes this request."""
+        return (
+            self.times != 0
+            and self.method in {None, method}
+            and self.path_contains.lower() in path.lower()
+        )
+
+    def spend(self) -> None:
+        """Count one strike."""
+        if self.times is not None:
+            self.times -= 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """The world behind the server, and what the server itself remembers."""
+
+    world: World
+    base_url: str
+    operations: dict[str, Operation] = field(default_factory=dict)
+    reports: dict[str, Json] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    by_api: Counter[str] = field(default_factory=Counter)
+    by_request: Counter[str] = field(default_factory=Counter)
+
+    def subscriptions(self) -> list[str]:
+        """Return the ids of the estate's subscriptions, in the order of its documents."""
+        ids = (document["id"].split("/")[2] for document in self.world.documents())
+        return list(dict.fromkeys(ids))
+
+    def begin(self, resource_id: str, *, method: str, path: str) -> Operation:
+        """Return a new operation on a resource, delayed or doomed where a fault says so."""
+        fault = next((f for f in self.faults if f.status is None and f.strikes(method, path)), None)
+        if fault:
+            fault.spend()
+        operation = Operation(
+            id=str(stable_id(resource_id, str(len(self.operations)))),
+            resource_id=resource_id,
+            polls_left=fault.delay_lro if fault else 0,
+            error=error_body("InternalServerError", "The operation failed.")["error"]
+            if fault and fault.fail_lro
+            else None,
+            started_utc=self.world.now_utc,
+        )
+        self.operations[operation.id] = operation
+        return operation
+
+    def updating(self, resource_id: str) -> bool:
+        """Return whether an operation on the resource is still under way."""
+        return any(
+            operation.polls_left > 0 and operation.resource_id.lower() == resource_id.lower()
+            for operation in self.operations.values()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request, taken apart."""
+
+    service: Service
+    method: str
+    path: str
+    parts: Mapping[str, str]
+    """The parts of the path that the template names."""
+    query: Mapping[str, str]
+    """Query parameters by name in lower case."""
+    content: bytes
+
+    @property
+    def world(self) -> World:
+        """Return the world that is asked about."""
+        return self.service.world
+
+    def parameter(self, name: str) -> str:
+        """Return a query parameter that must be there."""
+        if value := self.query.get(name.lower()):
+            return value
+        raise Refusal(400, "BadRequest", f"The query parameter '{name}' is required.")
+
+    def json(self) -> Json:
+        """Return the body, which must be a JSON object."""
+        wrong = Refusal(400, "InvalidRequestContent", "The request content was not a JSON object.")
+        try:
+            body = orjson.loads(self.content)
+        except orjson.JSONDecodeError as error:
+            raise wrong from error
+        if not isinstance(body, dict):
+            raise wrong
+        return body
+
+    def number(self, name: str, default: int) -> int:
+        """Return a query parameter that must be a whole number where it is given."""
+        text = self.query.get(name.lower(), str(default))
+        if not text.isdecimal():
+            raise Refusal(400, "BadRequest", f"The query parameter '{name}' must be a number.")
+        return int(text)
+
+    def link(self, **changed: str) -> str:
+        """Return this request's absolute address with some query parameters set."""
+        return f"{self.service.base_url}{self.path}?{urlencode(dict(self.query) | changed)}"
+
+
+Handler: TypeAlias = Callable[[Call], Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One operation of one API. `{name}` in the template is a segment, `{name:path}` several."""
+
+    api: str
+    method: str
+    template: str
+    handle: Handler
+    versioned: bool = True
+    """Whether the service refuses a request without `api-version`."""
+
+    def pattern(self) -> re.Pattern[str]:
+        """Return what the paths look like; Azure does not mind the case."""
+        segments = re.sub(
+            r"\{(\w+)\}",
+            r"(?P<\1>[^/]+)",
+            re.escape(self.template).replace(r"\{", "{").replace(r"\}", "}"),
+        )
+        return re.compile(re.sub(r"\{(\w+):path\}", r"(?P<\1>.+)", segments), re.IGNORECASE)
+
+
+def page(
+    call: Call, items: Sequence[Any], size: int, *, key: str = "$skip", link: str = "nextLink"
+) -> Json:
+    """Return one page of a list with the absolute address of the next."""
+    start = call.number(key, 0)
+    body: Json = {"value": list(items[start : start + size])}
+    if start + size < len(items):
+        body[link] = call.link(**{key: str(start + size)})
+    return body
+
+
+def stable_id(*parts: str) -> UUID:
+    """Return an id that is the same whenever the estate is played again."""
+    return uuid5(NAMESPACE_URL, "/".join(parts))
+
+
+def epoch(moment: datetime) -> int:
+    """Return whole seconds since 1970."""
+    return int(moment.timestamp())
+
+
+def moment(seconds: float) -> datetime:
+    """Return the moment of some seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def parse_moment(text: str, what: str) -> datetime:
+    """Return a moment that a client wrote, or refuse it by name."""
+    try:
+        return utc(text.strip().strip("'"))
+    except ValueError as error:
+        raise Refusal(400, "BadRequest", f"{what} '{text}' is not a date and time.") from error
+
+
+def iso(seconds: float) -> str:
+    """Return a moment as Azure's monitoring writes it."""
+    return f"{moment(seconds):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def workspace_of(resource_id: str) -> str:
+    """Return the id of the workspace that a resource belongs to."""
+    return "/".join(resource_id.split("/")[:9])
+
+
+def same(left: str, right: str) -> bool:
+    """Return whether two Azure ids or names are the same; case does not count."""
+    return left.lower() == right.lower()
+
+
+def days_back(now_utc: datetime, days: int) -> datetime:
+    """Return the start of a retention period."""
+    return now_utc - timedelta(days=days)
+
+
+def of_type(world: World, kind: str) -> Iterator[Json]:
+    """Yield the documents of one resource type."""
+    return (document for document in world.documents() if same(document["type"], kind))
