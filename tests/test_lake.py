@@ -78,9 +78,10 @@ def test_a_covered_window_drops_what_is_no_longer_there(lake: Lake) -> None:
     assert lake.read(NODE_MINUTES)["active"].tolist() == [9, 3]
 
 
-def test_a_covered_window_leaves_other_scopes_alone(lake: Lake) -> None:
+@pytest.mark.parametrize("scope", ["/other", "/w"])
+def test_a_covered_window_leaves_other_scopes_alone(lake: Lake, scope: str) -> None:
     lake.write(NODE_MINUTES, node_minutes(h1=1))
-    lake.write(NODE_MINUTES, node_minutes(), coverage=Coverage(scopes=["/other"], window=WINDOW))
+    lake.write(NODE_MINUTES, node_minutes(), coverage=Coverage(scopes=[scope], window=WINDOW))
     assert lake.read(NODE_MINUTES)["active"].tolist() == [1]
 
 

@@ -149,6 +149,7 @@ class Monitor:
         """Return the rows of a query over the logs of one resource, cells as Azure writes them.
 
         Raises:
+            NotFoundError: the table does not exist, since nothing was ever written to it.
             AzureError: also where Azure cut the answer short.
         """
         span = f"{iso_utc(window.start_utc)}/{iso_utc(window.end_utc)}"
@@ -159,6 +160,8 @@ class Monitor:
         with azure_errors(what):
             response = self._logs().send_request(request, stream=True)
             content = response.read()
+        if b"Failed to resolve table" in content:
+            raise NotFoundError(f"Log Analytics has no such table in {what}.")
         check(response, what)
         document = orjson.loads(content)
         if error := document.get("error"):

@@ -24,9 +24,6 @@ from optimizer.model import Window
 from optimizer.store.tables import Table
 from optimizer.units import iso_utc, utc
 
-EVERYTHING = ("",)
-"""The scopes of a collection that leaves nothing out: every id starts with the empty text."""
-
 _ROW_GROUP_ROWS = 1 << 20
 _COLLECTED = b"collected"
 _DAY = timedelta(days=1)
@@ -45,8 +42,8 @@ _PANDAS_TYPES = {
 class Coverage:
     """A claim: these rows are all there is of `scopes` in `window`.
 
-    A scope is the beginning of the ids it holds, in lower case: a workspace or a subscription. Of a
-    table without days it only says when the scopes were last read.
+    A scope is an id in lower case, of a workspace or a subscription, and holds all ids below it. Of
+    a table without days a coverage only says when the scopes were last read.
     """
 
     scopes: Sequence[str]
@@ -272,9 +269,9 @@ def _inside(times: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
 def _covered(table: Table, rows: pa.Table, coverage: Coverage) -> pa.ChunkedArray:
     """Return which rows belong to a coverage, as a mask."""
     ids = rows[table.key[0]]
+    below = tuple(f"{scope}/" for scope in coverage.scopes)
     inside = pa.array(
-        [i for i in pc.unique(ids).to_pylist() if i.startswith(tuple(coverage.scopes))],
-        pa.string(),
+        [each for each in pc.unique(ids).to_pylist() if f"{each}/".startswith(below)], pa.string()
     )
     return pc.and_(pc.is_in(ids, inside), _inside(rows[table.day_column], coverage.window))
 

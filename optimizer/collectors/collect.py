@@ -1,0 +1,344 @@
+"""One collection: find out what is missing in the lake, and fetch that.
+
+Every table is written as it comes, with a note of what it covers, so that an interrupted collection
+goes on where it stopped. The inventory is written last: it is what tells the analysis that a
+collection is complete, and up to when.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import groupby
+
+import pandas as pd
+import pyarrow as pa
+
+from optimizer.azure.connect import Connection
+from optimizer.collectors.costs import collect_costs
+from optimizer.collectors.events import collect_instance_events, collect_jobs, over_and_open
+from optimizer.collectors.inventory import (
+    Inventory,
+    collect_inventory,
+    resource_rows,
+    subscription_of,
+)
+from optimizer.collectors.nodes import collect_node_minutes
+from optimizer.collectors.prices import collect_prices
+from optimizer.collectors.problems import problem_of
+from optimizer.collectors.samples import collect_samples
+from optimizer.config import AnalysisSettings
+from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
+from optimizer.model import Kind, Problem, Resource, Window
+from optimizer.store.lake import Coverage, Lake, days_of, start_of
+from optimizer.store.partials import refresh_partials
+from optimizer.store.tables import (
+    COSTS,
+    INSTANCE_EVENTS,
+    INTERVALS,
+    JOBS,
+    NODE_DAYS,
+    NODE_MINUTES,
+    PRICES,
+    RESOURCES,
+    SAMPLES,
+    Table,
+)
+from optimizer.units import MINUTES_PER_DAY, floor_to_minute
+
+Progress = Callable[[str, int, int | None], None]
+
+LATE = timedelta(minutes=30)
+"""What happened this long before a collection may not have been told yet: it is read again."""
+RESTATED_DAYS = 5
+"""Azure may still correct the costs of so many days, beyond the usual lag."""
+LONG_JOB = timedelta(days=7)
+"""A job submitted this long before the window may run in it."""
+PRICES_KEEP = timedelta(days=1)
+
+_SAMPLES_A_CHUNK = 2_000_000
+_LONGEST_CHUNK_DAYS = 7
+_CURRENCY_BEFORE_ANY_BILL = "USD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectReport:
+    """What one collection brought."""
+
+    window: Window
+    """What the lake now covers, so far as there are no problems."""
+    subscriptions: tuple[str, ...]
+    rows: Mapping[str, int]
+    """Rows written, by table; a row that was read again counts again."""
+    problems: tuple[Problem, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Collection:
+    """A collection under way."""
+
+    connection: Connection
+    lake: Lake
+    window: Window
+    inventory: Inventory
+    analysis: AnalysisSettings
+    progress: Progress
+    rows: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def workspaces(self) -> tuple[Resource, ...]:
+        return self.inventory.of_kind(Kind.WORKSPACE)
+
+    def computes_of(self, workspaces: Collection[Resource], *kinds: Kind) -> list[Resource]:
+        ids = {workspace.resource_id for workspace in workspaces}
+        return [c for c in self.inventory.of_kind(*kinds) if c.workspace_id in ids]
+
+    def write(
+        self, table: Table, frame: pd.DataFrame | pa.Table, coverage: Coverage | None = None
+    ) -> None:
+        written = self.lake.write(table, frame, coverage=coverage)
+        self.rows[table.name] = self.rows.get(table.name, 0) + written
+
+
+def collect(
+    connection: Connection,
+    lake: Lake,
+    *,
+    lookback_days: int,
+    subscriptions: Sequence[str],
+    analysis: AnalysisSettings,
+    progress: Progress,
+) -> CollectReport:
+    """Bring the lake up to date and say what could not be seen.
+
+    The first collection reads back `lookback_days`, from midnight UTC; later ones what came since.
+    What one subscription or workspace refuses is a problem in the report, and the rest goes on. An
+    estate without any compute gives a report without rows, and the lake is left as it is.
+
+    Raises:
+        UnauthorizedError: the token was refused.
+        UnreachableError: the endpoint does not answer.
+        AzureError: not a single subscription could be read.
+        LakeError: a file of the lake is damaged.
+    """
+    progress("inventory", 0, None)
+    now_utc = connection.arm.now_utc()
+    inventory = collect_inventory(connection, subscriptions)
+    end = floor_to_minute(now_utc)
+    begin = start_of((end - timedelta(days=lookback_days)).date())
+    run = _Collection(
+        connection=connection,
+        lake=lake,
+        window=Window(start_utc=begin, end_utc=end),
+        inventory=inventory,
+        analysis=analysis,
+        progress=progress,
+        problems=list(inventory.problems),
+    )
+    if inventory.of_kind(Kind.CLUSTER, Kind.INSTANCE, Kind.DEPLOYMENT):
+        _activity(run)
+        _events(run)
+        _jobs(run)
+        _costs(run)
+        _prices(run)
+        run.write(RESOURCES, resource_rows(inventory.resources, now_utc))
+    return CollectReport(
+        window=run.window,
+        subscriptions=inventory.subscriptions,
+        rows={RESOURCES.name: 0} | run.rows,
+        problems=tuple(dict.fromkeys(run.problems)),
+    )
+
+
+def _activity(run: _Collection) -> None:
+    """Node minutes and samples, some days of all workspaces at a time, oldest first."""
+    tables = (NODE_MINUTES, SAMPLES)
+    begins = {w: min(_missing(run, t, w.resource_id) for t in tables) for w in run.workspaces}
+    start = min(begins.values(), default=run.window.end_utc)
+    chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), _days(run)))
+    for done, chunk in enumerate(chunks):
+        run.progress("activity", done, len(chunks))
+        due: dict[Window, list[Resource]] = {}
+        for workspace, begin in begins.items():
+            part = Window(start_utc=max(begin, chunk.start_utc), end_utc=chunk.end_utc)
+            if part.start_utc < part.end_utc:
+                due.setdefault(part, []).append(workspace)
+        for window, workspaces in due.items():
+            _node_minutes(run, workspaces, window)
+            _samples(run, workspaces, window)
+    run.progress("activity", len(chunks), len(chunks))
+    _partials(run, start)
+
+
+def _node_minutes(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
+    def read(workspace: Resource) -> pd.DataFrame | None:
+        clusters = run.computes_of([workspace], Kind.CLUSTER)
+        try:
+            frame, problems = collect_node_minutes(run.connection, workspace, clusters, window)
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            run.problems.append(problem_of(workspace.resource_id, error))
+            return None
+        run.problems.extend(problems)
+        return frame
+
+    frames = dict(zip(workspaces, run.connection.map(read, workspaces), strict=True))
+    read_ids = [w.resource_id for w, frame in frames.items() if frame is not None]
+    filled = [frame for frame in frames.values() if frame is not None and len(frame)]
+    run.write(
+        NODE_MINUTES,
+        pd.concat(filled) if filled else pd.DataFrame(),
+        Coverage(scopes=read_ids, window=window),
+    )
+
+
+def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
+    def place(workspace: Resource) -> tuple[str, str]:
+        return subscription_of(workspace.resource_id), workspace.region
+
+    for _, here in groupby(sorted(workspaces, key=place), key=place):
+        group = list(here)
+        computes = run.computes_of(group, Kind.CLUSTER, Kind.INSTANCE)
+        try:
+            rows = collect_samples(run.connection, computes, window, run.analysis)
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            run.problems.extend(problem_of(w.resource_id, error) for w in group)
+            continue
+        ids = [workspace.resource_id for workspace in group]
+        run.write(SAMPLES, rows, Coverage(scopes=ids, window=window))
+
+
+def _partials(run: _Collection, start: datetime) -> None:
+    """Build anew what rests on days whose samples were read, or that have none yet."""
+    read = set(days_of(Window(start_utc=start, end_utc=run.window.end_utc)))
+    built = set(run.lake.days(NODE_DAYS)) & set(run.lake.days(INTERVALS))
+    stale: list[date] = [day for day in run.lake.days(SAMPLES) if day in read or day not in built]
+    run.progress("partials", 0, len(stale))
+    refresh_partials(run.lake, stale)
+    run.progress("partials", len(stale), len(stale))
+
+
+def _events(run: _Collection) -> None:
+    run.progress("events", 0, len(run.inventory.subscriptions))
+    for done, subscription in enumerate(run.inventory.subscriptions):
+        scope = f"/subscriptions/{subscription}"
+        begin = _missing(run, INSTANCE_EVENTS, scope)
+        window = Window(start_utc=begin, end_utc=run.window.end_utc)
+        instances = [
+            i
+            for i in run.inventory.of_kind(Kind.INSTANCE)
+            if subscription_of(i.resource_id) == subscription
+        ]
+        try:
+            rows = collect_instance_events(
+                run.connection, subscription, instances, window, run.window.end_utc
+            )
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            run.problems.append(problem_of(scope, error))
+            continue
+        run.write(INSTANCE_EVENTS, rows, Coverage(scopes=[scope], window=window))
+        run.progress("events", done + 1, len(run.inventory.subscriptions))
+
+
+def _jobs(run: _Collection) -> None:
+    known = run.lake.read(JOBS, columns=["job_id", "status"])
+
+    def read(workspace: Resource) -> pd.DataFrame | None:
+        over, open_ = over_and_open(known, workspace.resource_id)
+        since = _missing(run, JOBS, workspace.resource_id)
+        if since == run.window.start_utc:
+            since -= LONG_JOB
+        try:
+            return collect_jobs(run.connection, workspace, since_utc=since, over=over, open_=open_)
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            run.problems.append(problem_of(workspace.resource_id, error))
+            return None
+
+    run.progress("jobs", 0, len(run.workspaces))
+    frames = dict(zip(run.workspaces, run.connection.map(read, run.workspaces), strict=True))
+    filled = [frame for frame in frames.values() if frame is not None and len(frame)]
+    read_ids = [w.resource_id for w, frame in frames.items() if frame is not None]
+    run.write(
+        JOBS,
+        pd.concat(filled) if filled else pd.DataFrame(),
+        Coverage(scopes=read_ids, window=run.window),
+    )
+    run.progress("jobs", len(frames), len(frames))
+
+
+def _costs(run: _Collection) -> None:
+    """Costs since the last collection, and again those that Azure may have corrected since."""
+    lag = timedelta(hours=run.analysis.billing_lag_hours, days=RESTATED_DAYS)
+    unsettled = start_of((run.window.end_utc - lag).date())
+    subscriptions = run.inventory.subscriptions
+    for done, subscription in enumerate(subscriptions):
+        run.progress("costs", done, len(subscriptions))
+        scope = f"/subscriptions/{subscription}"
+        missing = run.lake.missing_from(COSTS, scope, run.window)
+        begin = max(run.window.start_utc, min(unsettled, start_of(missing.date())))
+        window = Window(start_utc=begin, end_utc=run.window.end_utc)
+        computes = [
+            c
+            for c in run.inventory.of_kind(Kind.CLUSTER, Kind.INSTANCE)
+            if subscription_of(c.resource_id) == subscription
+        ]
+        try:
+            rows, problems = collect_costs(run.connection, subscription, computes, window)
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            run.problems.append(problem_of(scope, error))
+            continue
+        run.problems.extend(problems)
+        run.write(COSTS, rows, Coverage(scopes=[scope], window=window))
+    run.progress("costs", len(subscriptions), len(subscriptions))
+
+
+def _prices(run: _Collection) -> None:
+    """The price list of every size in use, unless it was read within a day."""
+    run.progress("prices", 0, None)
+    known = run.lake.read(PRICES, columns=["region", "sku", "as_of"])
+    fresh = known[known["as_of"] > pd.Timestamp(run.window.end_utc - PRICES_KEEP)]
+    in_use = {(r.region, r.sku) for r in run.inventory.resources if r.sku is not None}
+    missing = in_use - set(zip(fresh["region"], fresh["sku"], strict=True))
+    currencies = run.lake.read(COSTS, run.window, ["currency"])["currency"].dropna()
+    try:
+        rows, problems = collect_prices(
+            run.connection,
+            missing,
+            currency=currencies.mode().iat[0] if len(currencies) else _CURRENCY_BEFORE_ANY_BILL,
+            now_utc=run.window.end_utc,
+        )
+    except AzureError as error:
+        run.problems.append(problem_of("Azure's price list", error))
+        return
+    run.problems.extend(problems)
+    run.write(PRICES, rows)
+
+
+def _missing(run: _Collection, table: Table, scope: str) -> datetime:
+    """Return from when on a scope has to be read: what is missing, and what was told late."""
+    missing = run.lake.missing_from(table, scope, run.window)
+    return max(run.window.start_utc, missing - LATE)
+
+
+def _days(run: _Collection) -> int:
+    """Return how many days fit one chunk, by the samples that instances alone have in a day."""
+    a_day = max(1, len(run.inventory.of_kind(Kind.INSTANCE)) * MINUTES_PER_DAY)
+    return max(1, min(_LONGEST_CHUNK_DAYS, _SAMPLES_A_CHUNK // a_day))
+
+
+def _chunks(window: Window, days: int) -> Iterator[Window]:
+    """Yield a window in pieces of whole UTC days; its two ends may be parts of a day."""
+    begin = window.start_utc
+    while begin < window.end_utc:
+        end = min(start_of(begin.date()) + timedelta(days=days), window.end_utc)
+        yield Window(start_utc=begin, end_utc=end)
+        begin = end

@@ -1,0 +1,190 @@
+"""Node minutes of clusters: from the event log where there is one, else from platform metrics."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optimizer.azure.connect import Connection
+from optimizer.azure.monitor import MetricQuestion, MetricSeries
+from optimizer.collectors.problems import problem_of
+from optimizer.errors import AzureError, NotFoundError
+from optimizer.model import Problem, Resource, Window
+from optimizer.units import iso_utc, utc
+
+_MINUTE = timedelta(minutes=1)
+_RETENTION = timedelta(days=93)
+_STATES = {
+    "active": "RunningNodeCount",
+    "idle": "IdleNodeCount",
+    "preparing": "PreparingNodeCount",
+    "leaving": "LeavingNodeCount",
+    "preempted": "PreemptedNodeCount",
+    "unusable": "UnusableNodeCount",
+}
+_METRICS = {
+    "Active Nodes": "active",
+    "Idle Nodes": "idle",
+    "Leaving Nodes": "leaving",
+    "Preempted Nodes": "preempted",
+    "Unusable Nodes": "unusable",
+    "Total Nodes": "total",
+}
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def collect_node_minutes(
+    connection: Connection, workspace: Resource, clusters: Sequence[Resource], window: Window
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the rows of `tables.NODE_MINUTES` of a workspace's clusters, and what was not seen.
+
+    The event log tells all six states to the millisecond. Platform metrics stand in for a cluster
+    that the log does not know; they have no preparing nodes, so its start-ups are null.
+
+    Raises:
+        AzureError: the metrics cannot be read.
+    """
+    if not clusters:
+        return pd.DataFrame(), []
+    try:
+        events = _events(connection, workspace, window)
+        problems = [] if events else [_no_logs(workspace)]
+    except NotFoundError:
+        events, problems = [], [_no_logs(workspace)]
+    except AzureError as error:
+        events, problems = [], [problem_of(workspace.resource_id, error)]
+    logged = minutes_from_events(events, clusters, window)
+    known = set(logged["resource_id"]) if len(logged) else set()
+    rest = [cluster for cluster in clusters if cluster.resource_id not in known]
+    parts = [logged]
+    if rest:
+        question = MetricQuestion(
+            metrics=tuple(_METRICS),
+            filter="ClusterName eq '*'",
+            window=window,
+            grain=_MINUTE,
+            aggregations=("Average",),
+        )
+        series = connection.monitor.metrics(workspace.region, [workspace.resource_id], question)
+        parts.append(minutes_from_metrics(series, rest))
+    return pd.concat([p for p in parts if len(p)] or [pd.DataFrame()]), problems
+
+
+def minutes_from_events(
+    events: Sequence[Mapping[str, Any]], clusters: Sequence[Resource], window: Window
+) -> pd.DataFrame:
+    """Turn AmlComputeClusterEvent rows into minutes: the time-weighted mean of each state.
+
+    Shape: `events` may reach back before the window; each holds from its `TimeGenerated` on, until
+    the next of its cluster. A minute that begins before the first event is not a row.
+    """
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        by_name.setdefault(event["ClusterName"].lower(), []).append(event)
+    frames = [
+        _minutes_of(cluster.resource_id, by_name[cluster.name.lower()], window)
+        for cluster in clusters
+        if cluster.name.lower() in by_name
+    ]
+    return pd.concat(frames) if frames else pd.DataFrame()
+
+
+def minutes_from_metrics(
+    series: Sequence[MetricSeries], clusters: Sequence[Resource]
+) -> pd.DataFrame:
+    """Turn node metrics by ClusterName into minutes; a minute without any value is not a row."""
+    ids = {cluster.name.lower(): cluster.resource_id for cluster in clusters}
+    frames: dict[str, dict[str, pd.Series[float]]] = {}
+    for one in series:
+        resource_id = ids.get(one.dimensions.get("clustername", "").lower())
+        if resource_id:
+            values = pd.Series(one.average, index=pd.DatetimeIndex(one.times, tz="UTC"))
+            frames.setdefault(resource_id, {})[_METRICS[one.metric]] = values.dropna()
+    parts = [
+        pd.DataFrame(columns)
+        .rename_axis("minute_utc")
+        .reset_index()
+        .assign(resource_id=resource_id, source="metric")
+        for resource_id, columns in frames.items()
+    ]
+    return pd.concat(parts) if parts else pd.DataFrame()
+
+
+def step_means(at_ms: Ints, values: Floats, edges_ms: Ints) -> Floats:
+    """Return the mean of step functions between neighbouring edges, weighted by time.
+
+    Shape: `values` is (events, states), row i holding from `at_ms[i]` on; the result is
+    (edges − 1, states). Before the first event nothing is known: NaN.
+
+    >>> step_means(np.array([0, 30]), np.array([[2.0], [4.0]]), np.array([0, 60, 120])).ravel()
+    array([3., 4.])
+    """
+    step = np.searchsorted(at_ms, edges_ms, side="right") - 1
+    before = np.vstack(
+        [np.zeros(values.shape[1]), np.cumsum(np.diff(at_ms)[:, None] * values[:-1], axis=0)]
+    )
+    area = before[step] + values[step] * (edges_ms - at_ms[step])[:, None]
+    area[step < 0] = np.nan
+    means: Floats = np.diff(area, axis=0) / np.diff(edges_ms)[:, None]
+    return means
+
+
+def _events(connection: Connection, workspace: Resource, window: Window) -> list[dict[str, Any]]:
+    """Return what happened in the window, after the state in which it found each cluster."""
+    columns = ", ".join(("TimeGenerated", "ClusterName", *_STATES.values()))
+    start, end = (f"datetime({iso_utc(t)})" for t in (window.start_utc, window.end_utc))
+    before = Window(start_utc=window.start_utc - _RETENTION, end_utc=window.start_utc)
+    table = "AmlComputeClusterEvent"
+    found = (
+        f"{table} | where TimeGenerated < {start} "
+        f"| summarize arg_max(TimeGenerated, *) by ClusterName | project {columns}"
+    )
+    happened = (
+        f"{table} | where TimeGenerated >= {start} and TimeGenerated < {end} "
+        f"| project {columns} | order by TimeGenerated asc"
+    )
+    return [
+        row
+        for query, span in ((found, before), (happened, window))
+        for row in connection.monitor.logs(workspace.resource_id, query, span)
+    ]
+
+
+def _minutes_of(
+    resource_id: str, events: Sequence[Mapping[str, Any]], window: Window
+) -> pd.DataFrame:
+    rows = sorted(((utc(e["TimeGenerated"]), i, e) for i, e in enumerate(events)), key=_when)
+    at = np.array([round(moment.timestamp() * 1000) for moment, _, _ in rows], np.int64)
+    values = np.array(
+        [[float(event[name] or 0) for name in _STATES.values()] for _, _, event in rows]
+    )
+    last = np.append(at[1:] != at[:-1], [True])  # of events at one moment the last one holds
+    minutes = pd.date_range(window.start_utc, window.end_utc, freq=_MINUTE)
+    edges = minutes.as_unit("ms").asi8
+    means = step_means(at[last], values[last], edges)
+    known = np.flatnonzero(~np.isnan(means).any(axis=1))
+    frame = pd.DataFrame(means[known], columns=list(_STATES))
+    return frame.assign(
+        resource_id=resource_id,
+        minute_utc=minutes[:-1][known],
+        total=frame.sum(axis=1),
+        source="log",
+    )
+
+
+def _when(row: tuple[Any, int, Any]) -> tuple[Any, int]:
+    return row[:2]
+
+
+def _no_logs(workspace: Resource) -> Problem:
+    return Problem(
+        scope=workspace.resource_id,
+        what=f"Workspace {workspace.name} keeps no log of its clusters, so that the minutes in "
+        "which their nodes start up are not seen: add a diagnostic setting that sends the category "
+        "AmlComputeClusterEvent to a Log Analytics workspace.",
+    )
