@@ -164,10 +164,6 @@ class MemoryDoor:
         self._write("patch", resource_id, body, lambda old: _merged(old, body))
         return self.get(resource_id)
 
-    def put(self, resource_id: str, body: Json) -> dict[str, Any]:
-        self._write("put", resource_id, body, lambda _: body)
-        return self.get(resource_id)
-
     def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
         del api_version
         assert action == "updateIdleShutdownSetting"

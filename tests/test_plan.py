@@ -87,7 +87,7 @@ def test_what_is_not_set_is_planned_from_null() -> None:
     step = plan_of().steps[2]
     assert (step.before, step.after, step.how) == (None, "PT60M", How.ACTION)
     assert step.requires[1].endswith("/updateIdleShutdownSetting/action")
-    assert step.note.startswith("Azure documents no way to unset this")
+    assert step.note.startswith("Azure documents no way to unset this again: ")
 
 
 def test_a_plan_reads_back_as_it_was_written(plan_file: Path) -> None:

@@ -61,13 +61,18 @@ def test_the_value_put_back_is_spelled_as_azure_had_it(door: MemoryDoor, ledger:
     assert door.setting(SLOW, IDLE_TIME) == "PT7200S"
 
 
-def test_idle_shutdown_is_unset_by_writing_the_instance_whole(
-    door: MemoryDoor, ledger: Ledger
-) -> None:
+def test_idle_shutdown_is_unset_by_the_action_that_set_it(door: MemoryDoor, ledger: Ledger) -> None:
     run = apply_here(plan_of(THREE[2:]), door, ledger)
     roll_back_here(run.id, door, ledger)
-    verb, name, body = door.writes[-1]
-    assert (verb, name, body) == ("put", "ci-forgotten", FORGOTTEN)
+    assert door.writes[-1] == ("post", "ci-forgotten", {"idleTimeBeforeShutdown": None})
+
+
+def test_an_idle_shutdown_that_azure_keeps_is_told(door: MemoryDoor, ledger: Ledger) -> None:
+    run = apply_here(plan_of(THREE[2:]), door, ledger)
+    door.deaf = True
+    (outcome,) = roll_back_here(run.id, door, ledger).outcomes
+    assert outcome.status is Status.FAILED
+    assert outcome.detail == "Azure accepted the change, yet the setting is PT60M."
 
 
 def test_what_somebody_changed_after_the_apply_is_left_alone(

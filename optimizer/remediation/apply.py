@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from optimizer.azure.arm import IDLE_SHUTDOWN_API
 from optimizer.errors import AzureError, PlanError, UnauthorizedError, UnreachableError
 from optimizer.model import How, Json
-from optimizer.remediation.documents import patch_body, same, value_at, with_value
+from optimizer.remediation.documents import patch_body, same, value_at
 from optimizer.remediation.history import SETTLED, Record, as_outcome, as_run, records, undone
 from optimizer.remediation.outcomes import Outcome, Run, Status
 from optimizer.remediation.plan import MAKE_A_NEW_PLAN, Plan, subscription_of
@@ -41,9 +41,6 @@ class Door(Protocol):
 
     def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
         """Merge a partial document into a resource and wait until that is done."""
-
-    def put(self, resource_id: str, body: Json) -> dict[str, Any]:
-        """Write a whole resource and wait until that is done."""
 
     def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
         """Run an action of a resource and wait until that is done."""
@@ -272,10 +269,10 @@ def _write(door: Door, move: Move, document: dict[str, Any]) -> None:
     match move.how:
         case How.PATCH:
             door.patch(move.resource_id, patch_body(document, move.setting, move.after))
-        case How.ACTION if move.after is None:
-            # The action sets a time and cannot take it away; a PUT of the whole document may.
-            door.put(move.resource_id, with_value(document, move.setting, None))
         case How.ACTION:
+            # Nothing says that it takes null, which a rollback sends; reading back tells. The other
+            # way, a PUT of the whole instance, "will overwrite a compute if it exists. This is a
+            # nonrecoverable operation" in Azure's words, and somebody's work is on that disk.
             door.post(
                 move.resource_id,
                 IDLE_SHUTDOWN_ACTION,

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optimizer.errors import PlanError
-from optimizer.model import Change, Effort, Estimate, Finding, How, Json, Resource, Window
+from optimizer.model import Effort, Estimate, Finding, How, Json, Resource, Window
 from optimizer.remediation.documents import same, value_at, with_value
 from optimizer.remediation.requirements import az_cli, permissions
 from optimizer.scenarios import Scenario, ScenarioStep
@@ -18,8 +18,8 @@ from optimizer.scenarios import Scenario, ScenarioStep
 SCHEMA = 1
 MAKE_A_NEW_PLAN = "make a new plan with `optimizer plan`"
 
-_UNSETS_BY_PUT = (
-    "Azure documents no way to unset this: rollback writes the whole instance again without it."
+_UNSET_UNDOCUMENTED = (
+    "Azure documents no way to unset this again: rollback asks for it and tells if Azure keeps it."
 )
 
 
@@ -265,14 +265,10 @@ def _step(findings: list[Finding], document: Mapping[str, Any], saving: Estimate
         how=change.how,
         requires=permissions(change.how),
         reversible=True,
-        note=_UNSETS_BY_PUT if _unset_by_hand(change, before) else "",
+        note=_UNSET_UNDOCUMENTED if change.how is How.ACTION and before is None else "",
         saving_per_month=saving,
         az_cli=az_cli(document, change),
     )
-
-
-def _unset_by_hand(change: Change, before: Json) -> bool:
-    return change.how is How.ACTION and before is None
 
 
 def _advice(step: ScenarioStep) -> Advice:
