@@ -96,14 +96,17 @@ def play(estate: Estate, settings: Mapping[str, Settings]) -> dict[str, Bill]:
     world = World(replace(estate, resources=tuple(with_settings(estate.resources, settings))))
     world.advance((END - NOW).total_seconds() / 3600)
     start, now, end = (int(moment.timestamp()) for moment in (HISTORY_START, NOW, END))
-    history = world.bill(start, now)["by_resource"]
-    future = world.bill(now, end)["by_resource"]
-    spelled = {document["id"].lower(): document["id"] for document in estate.resources}
+    history, future = (
+        {key.lower(): amount for key, amount in world.bill(*span)["by_resource"].items()}
+        for span in ((start, now), (now, end))
+    )
+    # Nothing billed is a bill of 0 here: the emulator knows every cost there is.
     return {
-        spelled[resource_id.lower()]: Bill(
-            history=history.get(resource_id, 0.0), future=future.get(resource_id, 0.0)
+        document["id"]: Bill(
+            history=history.get(document["id"].lower(), 0.0),
+            future=future.get(document["id"].lower(), 0.0),
         )
-        for resource_id in sorted(history.keys() | future.keys())
+        for document in estate.resources
     }
 
 

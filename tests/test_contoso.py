@@ -6,7 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmarks.estate_files import Settings
+from optimizer.emulator.estate import load_estate
 from sample_data.contoso_life import END, HISTORY_START, NOW
+from sample_data.contoso_truth import Bill, play
 from sample_data.make_contoso import CLUSTERS, INSTANCES, main
 
 CONTOSO = Path(__file__).parents[1] / "sample_data" / "contoso"
@@ -23,6 +26,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("contoso")
     main(["--out", str(out)])
     return out
+
+
+@pytest.fixture(scope="module")
+def as_it_is() -> dict[str, Bill]:
+    return play(load_estate(CONTOSO), {})
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -110,3 +118,31 @@ def test_all_three_detectors_have_waste_and_decoys_have_none(truth: dict[str, An
     }
     wasteful = {waste["resource_id"] for waste in truth["planted"]}
     assert wasteful.isdisjoint(decoy["resource_id"] for decoy in truth["decoys"])
+
+
+def test_a_saving_in_the_truth_is_the_difference_of_two_bills(
+    truth: dict[str, Any], as_it_is: dict[str, Bill]
+) -> None:
+    waste = next(w for w in truth["planted"] if w["resource_id"].endswith("ci-dana"))
+    changed = play(load_estate(CONTOSO), {waste["resource_id"]: {"idle_shutdown": "PT60M"}})
+    (hour,) = (c for c in waste["grid"] if "PT60M" in c["after"].values())
+    saved = as_it_is[waste["resource_id"]].less(changed[waste["resource_id"]])
+    assert saved == hour["saving"]
+
+
+FORBIDDEN = {"demo-warm", "dr-standby", "ci-cleo", "ci-showcase"}
+"""A tag or SSH keeps these as they are; all other decoys have nothing to gain."""
+
+
+@pytest.mark.parametrize(
+    ("for_clusters", "for_instances"),
+    [({"min_nodes": 0}, {"idle_shutdown": "PT60M"}), ({"idle_seconds": 120}, {})],
+)
+def test_decoys_have_nothing_to_gain(
+    for_clusters: Settings, for_instances: Settings, as_it_is: dict[str, Bill]
+) -> None:
+    settings = {c.resource_id: for_clusters for c in CLUSTERS if c.decoy}
+    settings |= {i.resource_id: for_instances for i in INSTANCES if i.decoy}
+    changed = play(load_estate(CONTOSO), settings)
+    gains = {c: as_it_is[c].history - changed[c].history for c in settings}
+    assert {c.split("/")[-1] for c, gain in gains.items() if gain > 20} <= FORBIDDEN
