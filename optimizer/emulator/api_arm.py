@@ -20,6 +20,7 @@ from optimizer.emulator.wire import (
     Json,
     Operation,
     Refusal,
+    epoch,
     iso,
     of_type,
     page,
@@ -241,10 +242,7 @@ def _written(
     """Write, unless a fault dooms the operation, and answer as Azure does while it goes on."""
     operation = call.service.begin(resource_id, method=call.method, path=call.path)
     if operation.error is None:
-        try:
-            write()
-        except ValueError as error:
-            raise Refusal(400, "BadRequest", str(error)) from error
+        write()
     document = call.world.document(resource_id) or {"id": resource_id, "properties": {}}
     body = document | {"properties": document["properties"] | {"provisioningState": "Updating"}}
     return Answer(
@@ -345,20 +343,21 @@ def _update_idle_shutdown(call: Call) -> Answer:
 
 
 def _list_nodes(call: Call) -> Answer:
+    """List the nodes that run a job; which others there are only their number tells."""
     compute = _known_compute(call)
-    now_s = call.world.now_utc.timestamp()
     spans = call.world.occupancy(compute["id"])
-    names = {
-        str(node): int(job)
-        for node, job, start, end in zip(
-            spans.node_id, spans.job_index, spans.start_s, spans.end_s, strict=True
-        )
-        if start <= now_s <= end
+    running = {
+        job.job_index: job.id
+        for job in call.service.jobs_of(workspace_of(compute["id"]))
+        if job.status == "Running"
     }
-    jobs = {record.job_index: record.id for record in call.world.jobs()}
+    now_s = epoch(call.world.now_utc)
     nodes = [
-        {"nodeId": name, "nodeState": "running", "runId": jobs.get(index)}
-        for name, index in names.items()
+        {"nodeId": node, "nodeState": "running", "runId": running[job]}
+        for node, job, end_s in zip(
+            spans.node_id.tolist(), spans.job_index.tolist(), spans.end_s.tolist(), strict=True
+        )
+        if job in running and end_s == now_s
     ]
     return Answer(body={"nodes": nodes})
 
@@ -367,22 +366,19 @@ def _list_nodes(call: Call) -> Answer:
 
 
 def _jobs(call: Call) -> Answer:
-    workspace = _known_workspace(call)["id"]
     asked = call.query.get("jobtype")
     found = [
         record
-        for record in reversed(call.world.jobs())
-        if same(workspace_of(record.resource_id), workspace)
-        and (asked is None or _JOB_TYPES[record.row["kind"]] == asked)
+        for record in call.service.jobs_of(_known_workspace(call)["id"])
+        if asked is None or _JOB_TYPES[record.row["kind"]] == asked
     ]
     body = page(call, found, JOB_PAGE)
     return Answer(body=body | {"value": [_job_document(record) for record in body["value"]]})
 
 
 def _job(call: Call) -> Answer:
-    workspace = _known_workspace(call)["id"]
-    for record in call.world.jobs():
-        if record.id == call.parts["job"] and same(workspace_of(record.resource_id), workspace):
+    for record in call.service.jobs_of(_known_workspace(call)["id"]):
+        if record.id == call.parts["job"]:
             return Answer(body=_job_document(record))
     raise Refusal(404, "UserError", f"Job {call.parts['job']} was not found.")
 

@@ -4,10 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
+import numpy as np
 import orjson
 
 from optimizer.emulator.odata import Comparison, Filter, comparisons, parse_filter
+from optimizer.emulator.records import Ints
 from optimizer.emulator.telemetry import (
     RETENTION_DAYS,
     Buckets,
@@ -239,10 +242,8 @@ def _dimension(comparison: Comparison, wanted: Sequence[Metric]) -> str:
 
 
 def _values(call: Call, workspace: Json, question: _Question) -> list[Json]:
-    stamps = [
-        iso(minute * 60)
-        for minute in range(question.start_minute, question.end_minute, question.grain_minutes)
-    ]
+    minutes = range(question.start_minute, question.end_minute, question.grain_minutes)
+    blank = _Blank([iso(minute * 60) for minute in minutes])
     return [
         {
             "id": f"{workspace['id']}/providers/Microsoft.Insights/metrics/{metric.name}",
@@ -259,9 +260,9 @@ def _values(call: Call, workspace: Json, question: _Question) -> list[Json]:
                         }
                         for name, value in series.labels.items()
                     ],
-                    "data": _points(series, stamps, question.aggregations),
+                    "data": _points(series, blank, question.aggregations),
                 }
-                for series in _series(call, workspace, metric, question, len(stamps))
+                for series in _series(call, workspace, metric, question, len(minutes))
             ],
             "errorCode": "Success",
         }
@@ -298,12 +299,8 @@ def _series(
     )
 
 
-def _points(series: Buckets, stamps: Sequence[str], asked: Sequence[str]) -> orjson.Fragment:
-    """Return the points as JSON text, written at once: a month of minutes is 40,000 of them.
-
-    A bucket without a measurement is a point without a value, as Azure answers it.
-    """
-    points = [f'{{"timeStamp":"{stamp}"}}' for stamp in stamps]
+def _points(series: Buckets, blank: "_Blank", asked: Sequence[str]) -> orjson.Fragment:
+    """Return the points as JSON text, written at once: a month of minutes is 40,000 of them."""
     seen = series.minutes.nonzero()[0]
     columns = {
         "average": series.average,
@@ -314,9 +311,43 @@ def _points(series: Buckets, stamps: Sequence[str], asked: Sequence[str]) -> orj
     }
     form = ",".join([f'"{name}":%r' for name in asked])
     rows = zip(*(columns[name][seen].tolist() for name in asked), strict=True)
-    for place, row in zip(seen.tolist(), rows, strict=True):
-        points[place] = f'{{"timeStamp":"{stamps[place]}",{form % row}}}'
-    return orjson.Fragment(f"[{','.join(points)}]")
+    places = seen.tolist()
+    told = [
+        f'{{"timeStamp":"{blank.stamps[place]}",{form % row}}}'
+        for place, row in zip(places, rows, strict=True)
+    ]
+    pieces, at = [], 0
+    for start, end in _runs(seen):
+        pieces += [blank.between(at, places[start]), *told[start:end]]
+        at = places[end - 1] + 1
+    pieces.append(blank.between(at, len(blank.stamps)))
+    return orjson.Fragment(f"[{','.join(piece for piece in pieces if piece)}]")
+
+
+def _runs(places: Ints) -> list[tuple[int, int]]:
+    """Return where places that follow one another begin and end.
+
+    >>> _runs(np.array([3, 4, 9]))
+    [(0, 2), (2, 3)]
+    """
+    if not len(places):
+        return []
+    breaks = np.flatnonzero(np.diff(places) > 1) + 1
+    return list(pairwise([0, *breaks.tolist(), len(places)]))
+
+
+class _Blank:
+    """Points of buckets without a measurement, which Azure answers without a value."""
+
+    def __init__(self, stamps: Sequence[str]) -> None:
+        self.stamps = stamps
+        points = [f'{{"timeStamp":"{stamp}"}}' for stamp in stamps]
+        self._text = ",".join(points)
+        self._width = len(points[0]) + 1 if points else 0
+
+    def between(self, first: int, end: int) -> str:
+        """Return the points of some buckets in a row, cut from the text of all."""
+        return self._text[first * self._width : end * self._width - 1] if end > first else ""
 
 
 ENDPOINTS = (

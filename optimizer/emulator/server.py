@@ -31,6 +31,7 @@ from optimizer.emulator import (
     api_prices,
     control,
 )
+from optimizer.emulator.documents import WriteError
 from optimizer.emulator.estate import load_estate
 from optimizer.emulator.wire import Answer, Call, Endpoint, Refusal, Service, error_body
 from optimizer.emulator.world import World
@@ -38,6 +39,7 @@ from optimizer.units import iso_utc
 
 OPEN_APIS = frozenset({"emulator", "blob", "retail_prices"})
 """What answers without a token: prices are public, a blob's address is its key."""
+WRITING_APIS = frozenset({"arm", "emulator"})
 EXPIRED_TOKEN = "expired"  # noqa: S105 - the one token that is refused
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -207,7 +209,13 @@ def _handled(endpoint: Endpoint | None, call: Call, authorization: str) -> Answe
             "MissingApiVersionParameter",
             "The api-version query parameter (?api-version=) is required for all requests.",
         )
-    return endpoint.handle(call)
+    try:
+        return endpoint.handle(call)
+    except WriteError as error:
+        raise Refusal(400, "BadRequest", f"{error}.") from error
+    finally:
+        if endpoint.api in WRITING_APIS and call.method != "GET":
+            call.service.jobs.clear()
 
 
 def _found(

@@ -246,10 +246,11 @@ class _Work:
 
 def _utilisation_measure(quantity: str, *, by_device: bool) -> Measure:
     def measure(world: World, workspace_id: str, window: Minutes) -> Samples:
+        jobs = _jobs(world.estate.jobs)
         works = [
             work
             for document in _clusters(world, workspace_id)
-            for work in _cluster_works(world, document, quantity, window, by_device=by_device)
+            for work in _cluster_works(world, document, quantity, window, jobs, by_device=by_device)
         ]
         if world.estate.telemetry.instance_metrics:
             works += [
@@ -263,13 +264,18 @@ def _utilisation_measure(quantity: str, *, by_device: bool) -> Measure:
 
 
 def _cluster_works(
-    world: World, document: Json, quantity: str, window: Minutes, *, by_device: bool
+    world: World,
+    document: Json,
+    quantity: str,
+    window: Minutes,
+    jobs: Sequence[Mapping[str, Any]],
+    *,
+    by_device: bool,
 ) -> list[_Work]:
     price = price_of(world, document)
     devices = int(price.gpus or 0) if price and by_device else 1
     if price is None or devices == 0:
         return []
-    jobs = _jobs(world.estate.jobs)
     spans = world.occupancy(document["id"])
     seen = np.flatnonzero((spans.start_s < window.end * 60) & (spans.end_s > window.first * 60))
     works = []
@@ -370,7 +376,12 @@ def _labels(compute: str, node: str, run: str, device: int | None) -> Mapping[st
     return labels if device is None else labels | {"DeviceId": str(device)}
 
 
-def _sampled(works: Sequence[_Work], window: Minutes, seed: int, quantity: str) -> Samples:
+def _sampled(everything: Sequence[_Work], window: Minutes, seed: int, quantity: str) -> Samples:
+    works = [
+        work
+        for work in everything
+        if work.start_s < window.end * 60 and work.end_s > window.first * 60
+    ]
     places: dict[tuple[str, ...], int] = {}
     series = np.array(
         [places.setdefault(tuple(work.labels.values()), len(places)) for work in works],

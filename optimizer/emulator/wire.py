@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
+from optimizer.emulator.records import JobRecord
 from optimizer.emulator.world import World
 from optimizer.units import utc
 
@@ -103,6 +104,8 @@ class Service:
     reports: dict[str, Json] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    jobs: dict[str, list[JobRecord]] = field(default_factory=dict)
+    """Each workspace's jobs, newest first, kept until the next write: lists are read in pages."""
     by_api: Counter[str] = field(default_factory=Counter)
     by_request: Counter[str] = field(default_factory=Counter)
 
@@ -127,6 +130,17 @@ class Service:
         )
         self.operations[operation.id] = operation
         return operation
+
+    def jobs_of(self, workspace_id: str) -> list[JobRecord]:
+        """Return the jobs of a workspace, newest first."""
+        key = workspace_id.lower()
+        if key not in self.jobs:
+            self.jobs[key] = sorted(
+                (job for job in self.world.jobs() if same(workspace_of(job.resource_id), key)),
+                key=lambda job: job.submitted_s,
+                reverse=True,
+            )
+        return self.jobs[key]
 
     def updating(self, resource_id: str) -> bool:
         """Return whether an operation on the resource is still under way."""
