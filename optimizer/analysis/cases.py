@@ -315,7 +315,7 @@ class InstanceCase:
     @property
     def samples(self) -> int:
         """Independent occasions behind a saving: idle gaps of an hour and more."""
-        return int((self.features.gap_minutes >= 60).sum())  # noqa: PLR2004
+        return int((self.features.gaps.minutes >= 60).sum())  # noqa: PLR2004
 
     @property
     def from_logs(self) -> bool:
@@ -335,7 +335,7 @@ class InstanceCase:
         edges = np.arange(0, features.on.size * 60 + 1, step_seconds)
         work = np.concatenate(([0], features.active.cumsum() * 60))[edges // 60]
         paid, restarts_at = self._gaps(settings)
-        idle = covered(features.gap_start * 60, paid * 60, np.ones_like(paid), edges)
+        idle = covered(features.gaps.start * 60, paid * 60, np.ones_like(paid), edges)
         restarts, _ = np.histogram(restarts_at * 60, bins=edges)
         hours: Floats = (np.diff(work) + idle + restarts * RESTART_SECONDS) / SECONDS_PER_HOUR
         return hours
@@ -344,11 +344,11 @@ class InstanceCase:
         """Return paid minutes of each gap, and when restarts end."""
         features, limit = self.features, settings.idle_shutdown_minutes
         if limit is None:
-            return features.gap_minutes, np.empty(0, dtype=np.int64)
+            return features.gaps.minutes, np.empty(0, dtype=np.int64)
         effective = limit + round(self.habits.delay_minutes)
-        ends = features.gap_start + features.gap_minutes
-        restarted = features.gap_resumed & (features.gap_minutes > effective)
-        return np.minimum(features.gap_minutes, effective), ends[restarted]
+        ends = features.gaps.start + features.gaps.minutes
+        restarted = features.gaps.resumed & (features.gaps.minutes > effective)
+        return np.minimum(features.gaps.minutes, effective), ends[restarted]
 
     def restarts(self, settings: InstanceSettings) -> int:
         """Return how often somebody would have had to start it again."""
@@ -410,8 +410,8 @@ def habits_of(instances: Sequence[InstanceFeatures], *, slack_minutes: int = 240
         limit = features.settings.idle_shutdown_minutes
         if limit is None or len(features.policies) > 1:
             continue
-        long = features.gap_minutes > limit + slack_minutes
-        over = features.gap_on_minutes[long] - limit
+        long = features.gaps.minutes > limit + slack_minutes
+        over = features.gaps.on_minutes[long] - limit
         blocked += int((over > slack_minutes).sum())
         shut += int((over <= slack_minutes).sum())
         late += float(np.maximum(over[over <= slack_minutes], 0).sum())

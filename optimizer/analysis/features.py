@@ -98,12 +98,24 @@ class ClusterFeatures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class InstanceFeatures:
-    """One compute instance's activity, minute by minute.
+class Gaps:
+    """An instance's pauses, one array entry each, in minutes from the window's start.
 
     A gap runs from the end of use to the next use, or to a stop by a person or a schedule. A stop
     that Azure's idle rule made does not end it: without that rule the instance had stayed on.
     """
+
+    start: Ints
+    minutes: Ints
+    resumed: Bools
+    """Use went on after the gap, so that a shutdown in it means a restart."""
+    on_minutes: Ints
+    """Minutes of the gap that the instance really ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InstanceFeatures:
+    """One compute instance's activity, minute by minute."""
 
     resource: Resource
     window: Window
@@ -113,12 +125,7 @@ class InstanceFeatures:
     """Minutes that it really ran."""
     active: Bools
     """Minutes of use; minutes on of which nothing is known count as use."""
-    gap_start: Ints
-    gap_minutes: Ints
-    gap_resumed: Bools
-    """Use went on after the gap, so that a shutdown in it means a restart."""
-    gap_on_minutes: Ints
-    """Minutes of the gap that the instance really ran."""
+    gaps: Gaps
     unknown_hours: float
     idle_stops: int
     """Stops that Azure's idle rule made."""
@@ -328,20 +335,33 @@ def instance_features(
     active = on & ~idle
     known = idle | _filled(minutes, start[busy], end[busy])
 
-    gap_start, gap_end = _runs(kept_on & ~active)
-    on_before = np.concatenate(([0], on.cumsum()))
     return InstanceFeatures(
         resource=resource,
         window=window,
         policies=tuple((at, instance_settings(values)) for at, values in policies),
         on=on,
         active=active,
-        gap_start=gap_start,
-        gap_minutes=gap_end - gap_start,
-        gap_resumed=np.append(active, False)[gap_end],
-        gap_on_minutes=on_before[gap_end] - on_before[gap_start],
+        gaps=cut_into_gaps(on=on, active=active, kept_on=kept_on),
         unknown_hours=int((on & ~known).sum()) / 60,
         idle_stops=sum(span.stopped_by == "IdleShutdown" for span in spans),
+    )
+
+
+def cut_into_gaps(*, on: Bools, active: Bools, kept_on: Bools) -> Gaps:
+    """Return the gaps of an instance from its minutes.
+
+    Args:
+        on: it really ran.
+        active: it was used; never outside `on`.
+        kept_on: it ran, or would have but for Azure's idle rule.
+    """
+    start, end = _runs(kept_on & ~active)
+    on_before = np.concatenate(([0], on.cumsum()))
+    return Gaps(
+        start=start,
+        minutes=end - start,
+        resumed=np.append(active, False)[end],
+        on_minutes=on_before[end] - on_before[start],
     )
 
 

@@ -267,8 +267,8 @@ def _level(total: Measured, days: int, frozen: Baseline) -> tuple[Claim, str]:
             Claim.MEASURED,
             (
                 f"The replay missed the bill by {frozen.nmbe:+.1%} with a daily scatter of "
-                f"{frozen.cv_rmse:.0%} before the change; verified needs {MAX_VERIFIED_NMBE:.0%} and "
-                f"{MAX_VERIFIED_CV_RMSE:.0%}."
+                f"{frozen.cv_rmse:.0%} before the change; verified needs "
+                f"{MAX_VERIFIED_NMBE:.0%} and {MAX_VERIFIED_CV_RMSE:.0%}."
             ),
         )
     return Claim.VERIFIED, f"{days} billed days since, and the interval excludes nothing saved."

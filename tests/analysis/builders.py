@@ -1,0 +1,164 @@
+"""Cases from a few numbers, small enough to work their answers out by hand."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from optimizer.analysis.assemble import Bill, Estate
+from optimizer.analysis.cases import (
+    Assumptions,
+    ClusterCase,
+    Habits,
+    InstanceCase,
+    levels_of,
+)
+from optimizer.analysis.detectors import load_detectors
+from optimizer.analysis.features import ClusterFeatures, InstanceFeatures, cut_into_gaps
+from optimizer.analysis.find import Exclusions, judge
+from optimizer.analysis.rates import Rate
+from optimizer.analysis.replay import Physics
+from optimizer.analysis.result import Analysis, Calibration
+from optimizer.model import (
+    Basis,
+    ClusterSettings,
+    InstanceSettings,
+    Kind,
+    Resource,
+    Window,
+)
+
+START = datetime(2026, 6, 1, tzinfo=UTC)
+WORKSPACE = (
+    "/subscriptions/s/resourcegroups/rg/providers/microsoft.machinelearningservices/workspaces/ws"
+)
+
+Run = tuple[float, int]
+"""A level and for how many minutes."""
+
+
+def minutes_of(runs: Sequence[Run]) -> list[float]:
+    """Write runs out minute by minute."""
+    return [level for level, minutes in runs for _ in range(minutes)]
+
+
+def resource(kind: Kind, name: str = "it", **changes: Any) -> Resource:
+    """A compute with nothing special about it."""
+    values: dict[str, Any] = {
+        "resource_id": f"{WORKSPACE}/computes/{name}",
+        "kind": kind,
+        "name": name,
+        "workspace_id": WORKSPACE,
+        "region": "westeurope",
+        "sku": "Standard_D2_v3",
+        "vm_priority": "dedicated",
+        "state": "Running",
+        "created_utc": None,
+        "owner": None,
+    }
+    return Resource(**(values | changes))
+
+
+def window(days: int) -> Window:
+    """So many whole days."""
+    return Window(start_utc=START, end_utc=START + timedelta(days=days))
+
+
+def cluster(
+    demand: Sequence[float],
+    *,
+    min_nodes: int = 0,
+    idle_minutes: float = 2,
+    rate: float = 3.0,
+    start_minutes: float = 5,
+    leaving_minutes: float = 0,
+    **changes: Any,
+) -> ClusterCase:
+    """A cluster whose demand is known to the minute; whole days only."""
+    days = len(demand) // 1440
+    features = ClusterFeatures(
+        resource=resource(Kind.CLUSTER, **changes),
+        window=window(days),
+        policies=(
+            (
+                START,
+                ClusterSettings(
+                    min_nodes=min_nodes, max_nodes=100, idle_seconds=round(idle_minutes * 60)
+                ),
+            ),
+        ),
+        demand=np.asarray(demand, dtype=float),
+        unknown=np.zeros(len(demand), dtype=np.bool_),
+        present=np.asarray(demand, dtype=float),
+        preparing=np.zeros(len(demand)),
+        leaving=np.zeros(len(demand)),
+        on_at_start=min_nodes,
+        from_logs=True,
+        jobs=100,
+    )
+    return ClusterCase(
+        features=features,
+        levels=levels_of(features),
+        physics=Physics(
+            start_seconds=start_minutes * 60,
+            leaving_seconds=leaving_minutes * 60,
+            wait_seconds=start_minutes * 60,
+        ),
+        rate=Rate(per_hour=rate, basis=Basis.EFFECTIVE),
+        calibration=Calibration(k=1.0, nmbe=0.0, cv_rmse=0.0, days=days, basis=Basis.EFFECTIVE),
+        spend_per_month=None,
+    )
+
+
+def instance(
+    use: Sequence[float],
+    *,
+    idle_shutdown_minutes: int | None = None,
+    rate: float = 1.0,
+    habits: Habits | None = None,
+    **changes: Any,
+) -> InstanceCase:
+    """An instance minute by minute: 1 used, 0 on and idle, -1 off; whole days only."""
+    minutes = np.asarray(use)
+    on, active = minutes >= 0, minutes > 0
+    features = InstanceFeatures(
+        resource=resource(Kind.INSTANCE, **changes),
+        window=window(minutes.size // 1440),
+        policies=((START, InstanceSettings(idle_shutdown_minutes=idle_shutdown_minutes)),),
+        on=on,
+        active=active,
+        gaps=cut_into_gaps(on=on, active=active, kept_on=on),
+        unknown_hours=0.0,
+        idle_stops=0,
+    )
+    return InstanceCase(
+        features=features,
+        rate=Rate(per_hour=rate, basis=Basis.EFFECTIVE),
+        calibration=None,
+        # So many shutdowns seen that open kernels no longer blur the figure.
+        habits=habits or Habits(shut=10**9),
+        spend_per_month=None,
+    )
+
+
+def judged(
+    *cases: ClusterCase | InstanceCase,
+    assumptions: Assumptions | None = None,
+    exclusions: Exclusions | None = None,
+    unassessable: Mapping[str, str] | None = None,
+) -> Analysis:
+    """What all detectors say of these cases."""
+    days = max(round(case.window.days) for case in cases)
+    return judge(
+        Estate(
+            window=window(days),
+            bill=Bill(lines=(), start=date(2026, 6, 1), end=date(2026, 6, 1), currency="USD"),
+            resources={case.resource.resource_id: case.resource for case in cases},
+            cases={case.resource.resource_id: case for case in cases},
+            unassessable=unassessable or {},
+        ),
+        load_detectors(),
+        assumptions=assumptions or Assumptions(),
+        exclusions=exclusions or Exclusions(),
+    )

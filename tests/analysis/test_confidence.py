@@ -1,0 +1,61 @@
+"""Intervals, calibration and grades."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.analysis.confidence import calibrate, grade, next_month
+from optimizer.model import Basis, Estimate, Level
+
+
+@given(st.lists(st.floats(-100, 1000), min_size=1, max_size=60))
+def test_p50_is_the_mean_and_lies_inside(daily: list[float]) -> None:
+    estimate = next_month(np.asarray(daily), days_per_month=30)
+    assert estimate.p50 == pytest.approx(np.mean(daily) * 30)
+    assert estimate.p10 <= estimate.p50 <= estimate.p90
+
+
+def test_equal_days_leave_nothing_to_doubt() -> None:
+    estimate = next_month(np.full(28, 7.0), days_per_month=30)
+    assert (estimate.p10, estimate.p50, estimate.p90) == (210, 210, 210)
+
+
+def test_the_interval_holds_eight_in_ten_months_to_come() -> None:
+    rng = np.random.default_rng(7)
+    held = 0
+    for _ in range(300):
+        days = rng.gamma(2.0, 50.0, size=58)
+        estimate = next_month(days[:28], days_per_month=30)
+        held += estimate.p10 <= days[28:].sum() <= estimate.p90
+    # Wilson 99 % of 300 trials at 0.8 is about ±0.06; four blocks of a week are few.
+    assert 0.70 <= held / 300 <= 0.88
+
+
+def test_calibration_of_a_replay_that_is_a_tenth_short() -> None:
+    bill, replay = np.asarray([10.0, 20.0]), np.asarray([9.0, 18.0])
+    calibration = calibrate(bill, replay, basis=Basis.EFFECTIVE)
+    assert calibration is not None
+    assert calibration.k == pytest.approx(10 / 9)
+    assert calibration.nmbe == pytest.approx(0.1)
+    assert calibration.cv_rmse == pytest.approx(np.sqrt(2.5) / 15)
+
+
+def test_no_bill_is_no_calibration() -> None:
+    assert calibrate(np.zeros(5), np.ones(5), basis=Basis.EFFECTIVE) is None
+
+
+@pytest.mark.parametrize(
+    ("p10", "days", "samples", "logs", "expected"),
+    [
+        (80, 28, 30, True, Level.HIGH),
+        (80, 28, 30, False, Level.MEDIUM),
+        (60, 28, 30, True, Level.MEDIUM),
+        (80, 27, 30, True, Level.MEDIUM),
+        (80, 28, 9, True, Level.LOW),
+        (-1, 28, 30, True, Level.LOW),
+    ],
+)
+def test_grades(p10: float, days: float, samples: int, logs: bool, expected: Level) -> None:  # noqa: FBT001
+    estimate = Estimate(p10=p10, p50=100, p90=120)
+    assert grade(estimate, days=days, samples=samples, logs_agree=logs) is expected

@@ -1,0 +1,71 @@
+"""Runs every case of every detector; knows none by name, and demands what is missing."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimizer.analysis.cases import ClusterCase, Habits, InstanceCase
+from optimizer.analysis.detectors import load_detectors
+from tests.analysis.builders import cluster, instance, judged, minutes_of
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(detector, case, id=f"{detector.name}-{name}")
+        for detector in load_detectors()
+        for name, case in tomllib.loads((CASES / f"{detector.name}.toml").read_text()).items()
+    ]
+
+
+def build(detector: Any, case: dict[str, Any]) -> ClusterCase | InstanceCase:
+    pattern = minutes_of(case.get("day_pattern") or case["day"])
+    minutes = pattern * (1440 // len(pattern)) * case.get("days", 28)
+    common: dict[str, Any] = {"tags": case.get("tags", {})} | (
+        {"rate": case["rate"]} if "rate" in case else {}
+    )
+    if detector.reads is ClusterCase:
+        return cluster(minutes, **case["settings"], **common)
+    return instance(
+        minutes,
+        idle_shutdown_minutes=case.get("idle_shutdown_minutes"),
+        habits=Habits(**case["habits"]) if "habits" in case else None,
+        settings=case.get("resource_settings", {}),
+        **common,
+    )
+
+
+@pytest.mark.parametrize(("detector", "case"), cases())
+def test_case(detector: Any, case: dict[str, Any]) -> None:
+    analysis = judged(build(detector, case))
+    found = [finding for finding in analysis.findings if finding.detector == detector.name]
+    expect = case["expect"]
+    assert bool(found) == expect["fires"]
+    if "reason" in expect:
+        reasons = [n.reason for n in analysis.not_assessed if n.detector == detector.name]
+        assert reasons == [expect["reason"]]
+    for finding in found:
+        assert finding.change.before == expect.get("before", finding.change.before)
+        assert finding.change.after == expect.get("after", finding.change.after)
+        assert expect.get("note", "") in "".join(finding.pillar_notes)
+        if "saving_per_month" in expect:
+            assert finding.saving_per_month is not None
+            expected = pytest.approx(expect["saving_per_month"], rel=1e-4)
+            assert finding.saving_per_month.p50 == expected
+
+
+@pytest.mark.parametrize("detector", load_detectors(), ids=lambda d: d.name)
+def test_cases_show_both_verdicts_and_too_little_seen(detector: Any) -> None:
+    every = tomllib.loads((CASES / f"{detector.name}.toml").read_text())
+    assert {case["expect"]["fires"] for case in every.values()} == {True, False}
+    assert "too_little_seen" in every
+
+
+def test_every_detector_says_where_its_advice_comes_from() -> None:
+    for detector in load_detectors():
+        assert detector.source.url.startswith("https://learn.microsoft.com/azure/")
+        assert detector.source.title
+        assert type(detector).__doc__
