@@ -22,6 +22,10 @@ _ORANGE_FILL, _BLUE_FILL, _GREY_FILL = (
     "rgba(47,134,193,0.75)",
     "rgba(135,147,160,0.22)",
 )
+CONFIG = {"displayModeBar": False, "displaylogo": False}
+"""How a page shows them: no tool bar over the picture, no maker's mark."""
+
+_HEIGHT = 330
 _FINE_DAYS = 8
 """Up to this many days every step is drawn; beyond, the highest of each hour."""
 
@@ -36,7 +40,7 @@ def daily_spend(spend: Mapping[date, float], currency: str) -> go.Figure:
             hovertemplate="%{x|%a %d %b}: %{y:,.2f} " + currency + "<extra></extra>",
         )
     )
-    return _laid_out(figure, y_title=f"{currency} a day", height=300)
+    return _laid_out(figure, y_title=f"{currency} a day", height=_HEIGHT)
 
 
 def waterfall(
@@ -50,7 +54,7 @@ def waterfall(
         go.Waterfall(
             x=["Spend today", *names, "What remains"],
             y=amounts,
-            measure=["absolute", *("relative" for _ in savings), "total"],
+            measure=["relative", *("relative" for _ in savings), "total"],
             text=[money(amount, currency) for amount in amounts],
             textposition="outside",
             cliponaxis=False,
@@ -61,8 +65,8 @@ def waterfall(
             hovertemplate="%{x}: %{text}<extra></extra>",
         )
     )
-    figure.update_yaxes(range=[0, spend_per_month * 1.12])
-    return _laid_out(figure, y_title=f"{currency} a month", height=340)
+    figure.update_yaxes(range=[0, spend_per_month * 1.12], tickformat=",")
+    return _laid_out(figure, y_title=f"{currency} a month", height=_HEIGHT)
 
 
 def nodes_over_time(series: Series, first: date, days: int, unit: str) -> go.Figure:
@@ -91,7 +95,7 @@ def nodes_over_time(series: Series, first: date, days: int, unit: str) -> go.Fig
         figure.add_vrect(x0=start, x1=end, fillcolor=_GREY_FILL, line_width=0, layer="below")
     figure.update_layout(hovermode="x unified")
     figure.update_yaxes(rangemode="tozero", tickformat=",d", dtick=_whole_steps(part.on_now))
-    return _laid_out(figure, y_title=unit, height=340, legend=True)
+    return _laid_out(figure, y_title=unit, height=_HEIGHT, legend=True)
 
 
 def promised_and_measured(claims: Sequence[ClaimReport], currency: str) -> go.Figure:
@@ -224,7 +228,7 @@ def _laid_out(
         height=height,
         margin={"l": 0, "r": 0, "t": 30 if legend else 12, "b": 0},
         showlegend=legend,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "title_text": ""},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
         yaxis_title=y_title,
     )
 

@@ -1,0 +1,112 @@
+"""What is spent, what could be saved, what was proved to be saved."""
+
+import streamlit as st
+
+from optimizer.analysis.result import Analysis
+from optimizer.app import charts, data
+from optimizer.app.words import dateline
+from optimizer.model import Claim, NotAssessed
+from optimizer.remediation.outcomes import Verification
+from optimizer.report.changes import measured_words
+from optimizer.report.words import count, interval, money, printable, resource_name, share
+
+_FIGURE_WIDTH = 240
+_CHART_WIDTH = 440
+
+
+def overview() -> None:
+    """Show the estate's money at a glance."""
+    found = data.analysis()
+    st.title("Overview")
+    st.caption(dateline(found))
+    _figures(found, data.verification())
+    _charts(found)
+    _not_assessed(found.not_assessed)
+
+
+def _figures(found: Analysis, verification: Verification) -> None:
+    currency, saving = found.currency, found.saving_per_month
+    with st.grid(3, min_column_width=_FIGURE_WIDTH):
+        st.metric(
+            "Spend per month",
+            money(found.spend_per_month, currency),
+            f"{len(found.daily_spend)} billed days",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help="Of the whole billed days in the window, scaled to a month of 730 h.",
+        )
+        st.metric(
+            "Saving found per month",
+            money(saving.p50, currency),
+            f"{interval(saving.p10, saving.p90)} (80 %), "
+            f"{share(saving.p50, found.spend_per_month)} of spend",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help="All findings replayed together on your own history, so no amount counts twice. "
+            "P50, and P10 to P90 beneath.",
+        )
+        st.metric(
+            "Saving verified per month",
+            money(_verified(verification), currency) if verification.claims else "none yet",
+            _verified_words(verification),
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help="Applied at least 28 days ago, and the 90 % interval of what the bill shows "
+            "excludes zero.",
+        )
+
+
+def _charts(found: Analysis) -> None:
+    with st.grid(2, min_column_width=_CHART_WIDTH) as grid:
+        with grid.cell():
+            st.subheader("From spend to what remains")
+            st.plotly_chart(
+                charts.waterfall(found.spend_per_month, found.by_detector, found.currency),
+                config=charts.CONFIG,
+                alt="Spend per month, what each detector takes off it, and what remains.",
+            )
+        with grid.cell():
+            st.subheader("Daily spend")
+            st.plotly_chart(
+                charts.daily_spend(found.daily_spend, found.currency),
+                config=charts.CONFIG,
+                alt="Spend of each whole billed day of the window.",
+            )
+
+
+def _not_assessed(items: tuple[NotAssessed, ...]) -> None:
+    if not items:
+        st.caption("Every resource was assessed by every detector that concerns it.")
+        return
+    with st.expander(f"{count(len(items), 'question')} could not be answered, and why"):
+        st.dataframe(
+            [
+                {
+                    "Resource": resource_name(item.resource_id),
+                    "Question": charts.detector_words(item.detector),
+                    "Why there is no answer": printable(item.reason),
+                }
+                for item in items
+            ],
+            hide_index=True,
+            column_config={"Why there is no answer": st.column_config.TextColumn(width="large")},
+        )
+
+
+def _verified(verification: Verification) -> float:
+    return sum(
+        claim.measured_per_month.mid
+        for claim in verification.claims
+        if claim.level is Claim.VERIFIED and claim.measured_per_month is not None
+    )
+
+
+def _verified_words(verification: Verification) -> str:
+    if not verification.claims:
+        return "nothing was applied yet"
+    verified = sum(claim.level is Claim.VERIFIED for claim in verification.claims)
+    measured = measured_words(verification.measured_per_month, verification.currency)
+    return f"{verified} of {count(len(verification.claims), 'change')}; measured: {measured}"

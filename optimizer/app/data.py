@@ -1,0 +1,95 @@
+"""What the pages show. The only cache: pages ask here, and here asks the pipeline."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, TypeAlias
+
+import streamlit as st
+
+from optimizer import pipeline
+from optimizer.analysis.result import Analysis
+from optimizer.config import Settings, load_settings
+from optimizer.remediation.outcomes import Outcome, Run, Verification
+from optimizer.remediation.plan import Plan
+
+Work: TypeAlias = Callable[[Callable[[Outcome], None]], Run]
+
+_ENTRIES = 4
+_HASH: dict[str | type[Any], Callable[[Any], Any]] = {Settings: Settings.model_dump_json}
+
+
+def settings() -> Settings:
+    """Return the settings of the process that serves the app."""
+    return load_settings(os.environ)
+
+
+def analysis() -> Analysis:
+    """Return the analysis of what was last collected."""
+    return _analysis(settings(), _version(settings()))
+
+
+def plan(scenario: str, finding_ids: tuple[str, ...]) -> Plan:
+    """Return the plan of a scenario, or of the findings chosen by hand where any are given."""
+    return _plan(settings(), _version(settings()), scenario, finding_ids)
+
+
+def verification() -> Verification:
+    """Return how far every applied saving has come."""
+    return _verification(settings(), _version(settings()))
+
+
+def history() -> tuple[Run, ...]:
+    """Return every run, oldest first. Never cached: it is what a person looks at after a click."""
+    return pipeline.history(settings())
+
+
+def apply(chosen: Plan, *, max_steps: int, who: str) -> Iterator[Outcome | Run]:
+    """Apply a plan; yield each outcome as it is known, and the run at the end."""
+    used = settings()
+    return _followed(
+        lambda tell: pipeline.apply(used, chosen, max_steps=max_steps, who=who, on_outcome=tell)
+    )
+
+
+def roll_back(run_id: str, *, who: str) -> Iterator[Outcome | Run]:
+    """Undo a run; yield each outcome as it is known, and the run at the end."""
+    used = settings()
+    return _followed(lambda tell: pipeline.rollback(used, run_id, who=who, on_outcome=tell))
+
+
+def _followed(work: Work) -> Iterator[Outcome | Run]:
+    # A thread of its own: closing the page or a click elsewhere ends the page's script, and that
+    # must not end a run between two of its steps.
+    told: SimpleQueue[Outcome | None] = SimpleQueue()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        run = pool.submit(work, told.put)
+        run.add_done_callback(lambda _: told.put(None))
+        while (outcome := told.get()) is not None:
+            yield outcome
+        yield run.result()
+
+
+def _version(used: Settings) -> int:
+    """Return what changes whenever the lake or the ledger does."""
+    files = [*used.lake.rglob("*.parquet"), *used.home.glob("ledger.sqlite*")]
+    return max((file.stat().st_mtime_ns for file in files), default=0)
+
+
+@st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Replaying what was collected…")
+def _analysis(used: Settings, version: int) -> Analysis:
+    del version  # part of the key
+    return pipeline.analyse(used)
+
+
+@st.cache_data(max_entries=4 * _ENTRIES, hash_funcs=_HASH, show_spinner="Replaying the changes…")
+def _plan(used: Settings, version: int, scenario: str, finding_ids: tuple[str, ...]) -> Plan:
+    del version
+    return pipeline.make_plan(used, scenario=scenario, finding_ids=finding_ids)
+
+
+@st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Comparing with the bill…")
+def _verification(used: Settings, version: int) -> Verification:
+    del version
+    return pipeline.verify(used)

@@ -1,0 +1,26 @@
+"""The frame of every page, and the script that Streamlit runs."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from optimizer.app.app_pages.findings import findings
+from optimizer.app.app_pages.history import history
+from optimizer.app.app_pages.overview import overview
+from optimizer.app.app_pages.plan import plan
+from optimizer.app.words import errors_as_sentences
+
+ICON = Path(__file__).with_name("icon.svg")
+
+st.set_page_config(page_title="optimizer", page_icon=ICON, layout="wide")
+page = st.navigation(
+    [
+        st.Page(overview, title="Overview", icon=":material/monitoring:", default=True),
+        st.Page(findings, title="Findings", icon=":material/search:"),
+        st.Page(plan, title="Plan", icon=":material/checklist:"),
+        st.Page(history, title="History", icon=":material/history:"),
+    ],
+    position="top",
+)
+with errors_as_sentences():
+    page.run()
