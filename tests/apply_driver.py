@@ -1,0 +1,72 @@
+"""Applies a plan in a process of its own and dies where it is told to, as `kill -9` would.
+
+`python -m tests.apply_driver PLAN LEDGER_URL MOMENT NUMBER` with OPTIMIZER_AZURE_… set. MOMENT:
+`meant` (intent NUMBER is kept and not yet sent), `sent` (write NUMBER has reached Azure and its
+outcome is not kept), `told` (outcome NUMBER is kept).
+"""
+
+import os
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optimizer.azure.access import Access
+from optimizer.azure.arm import Arm
+from optimizer.config import load_settings
+from optimizer.model import Json
+from optimizer.remediation.plan import load
+from optimizer.store.ledger import Ledger
+from tests.changes import apply_here
+
+
+class Reaper:
+    """Kills this process when a moment has come for the given time."""
+
+    def __init__(self, moment: str, number: int) -> None:
+        self._moment = moment
+        self._left = number
+
+    def at(self, moment: str) -> None:
+        if moment == self._moment:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalDoor:
+    """The real door, with the reaper beside it."""
+
+    def __init__(self, arm: Arm, reaper: Reaper) -> None:
+        self._arm = arm
+        self._reaper = reaper
+
+    def now_utc(self) -> datetime:
+        return self._arm.now_utc()
+
+    def get(self, resource_id: str) -> dict[str, Any]:
+        return self._arm.get(resource_id)
+
+    def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
+        self._reaper.at("meant")
+        answer = self._arm.patch(resource_id, body)
+        self._reaper.at("sent")
+        return answer
+
+    def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
+        self._reaper.at("meant")
+        answer = self._arm.post(resource_id, action, body, api_version=api_version)
+        self._reaper.at("sent")
+        return answer
+
+
+def main(plan: str, ledger_url: str, moment: str, number: str) -> None:
+    """Apply the plan, or die on the way."""
+    reaper = Reaper(moment, int(number))
+    door = MortalDoor(Arm(Access(load_settings(os.environ).azure)), reaper)
+    apply_here(load(Path(plan)), door, Ledger(ledger_url), on_outcome=lambda _: reaper.at("told"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
