@@ -46,6 +46,11 @@ def is_deployment(document: Mapping[str, Any]) -> bool:
     return str(document.get("type", "")).lower().endswith("onlineendpoints/deployments")
 
 
+def is_played(document: Mapping[str, Any]) -> bool:
+    """Say whether something moves behind it, and costs money."""
+    return is_cluster(document) or is_instance(document) or is_deployment(document)
+
+
 def region(document: Mapping[str, Any]) -> str:
     """Return a location as price lists spell it.
 

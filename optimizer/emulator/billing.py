@@ -14,7 +14,7 @@ import numpy as np
 from optimizer.emulator import arm
 from optimizer.emulator.clusters import Cluster
 from optimizer.emulator.deployments import Deployment
-from optimizer.emulator.estate import Price
+from optimizer.emulator.estate import Rate
 from optimizer.emulator.instances import Instance
 from optimizer.emulator.physics import Physics
 from optimizer.emulator.records import Charge, Floats, Ints
@@ -88,7 +88,7 @@ def charges(
                 )
 
 
-def cluster_meters(cluster: Cluster, price: Price, physics: Physics) -> list[Meter]:
+def cluster_meters(cluster: Cluster, rate: Rate, physics: Physics) -> list[Meter]:
     """Return what a cluster pays for: its nodes but for preempted ones, and load balancers."""
     counts = cluster.node_counts()
     nodes = counts.active + counts.idle
@@ -96,16 +96,14 @@ def cluster_meters(cluster: Cluster, price: Price, physics: Physics) -> list[Met
         nodes = nodes + counts.preparing
     if physics.leaving_billed:
         nodes = nodes + counts.leaving
-    rate = price.low_priority_per_hour if cluster.low_priority else price.list_per_hour
-    name = meter_name(price.sku, low_priority=cluster.low_priority)
-    meters = [_vm(name, rate, counts.at_s, nodes)]
+    meters = [_vm(rate, counts.at_s, nodes)]
     if per_balancer := physics.cluster_nodes_per_load_balancer:
         meters.append(_load_balancer(physics, counts.at_s, -(-nodes // per_balancer)))
     return meters
 
 
 def instance_meters(
-    instance: Instance, price: Price, physics: Physics, *, born_s: int, died_s: int
+    instance: Instance, rate: Rate, physics: Physics, *, born_s: int, died_s: int
 ) -> list[Meter]:
     """Return what an instance pays for: its VM while on, the rest from birth to death."""
     waits = 0 if physics.starting_billed else physics.start_seconds
@@ -114,7 +112,7 @@ def instance_meters(
     on = np.array([0] + [1, 0] * len(spans), dtype=np.int64)
     life_s, one = np.array([born_s, died_s], dtype=np.int64), np.array([1, 0], dtype=np.int64)
     return [
-        _vm(meter_name(price.sku), price.list_per_hour, at_s, on),
+        _vm(rate, at_s, on),
         Meter(
             component="disk",
             name="P10 LRS Disk",
@@ -137,20 +135,20 @@ def instance_meters(
     ]
 
 
-def deployment_meters(deployment: Deployment, price: Price) -> list[Meter]:
+def deployment_meters(deployment: Deployment, rate: Rate) -> list[Meter]:
     """Return what a deployment pays for: its instances."""
     at_s, level = np.array(deployment.steps, dtype=np.int64).T
-    return [_vm(meter_name(price.sku), price.list_per_hour, at_s, level)]
+    return [_vm(rate, at_s, level)]
 
 
-def meter_name(sku: str, *, low_priority: bool = False) -> str:
+def meter_name(rate: Rate) -> str:
     """Return the meter of a VM size, as the price list names it.
 
-    >>> meter_name("Standard_NC6s_v3", low_priority=True)
+    >>> meter_name(Rate(sku="Standard_NC6s_v3", is_low_priority=True, per_hour=0.6))
     'NC6s v3 Low Priority'
     """
-    size = sku.partition("_")[2] if sku.lower().startswith("standard_") else sku
-    return size.replace("_", " ") + (" Low Priority" if low_priority else "")
+    size = rate.sku.removeprefix("Standard_").replace("_", " ")
+    return f"{size} Low Priority" if rate.is_low_priority else size
 
 
 def bill(charged: Sequence[Charge], currency: str) -> dict[str, Any]:
@@ -161,14 +159,13 @@ def bill(charged: Sequence[Charge], currency: str) -> dict[str, Any]:
     return {"currency": currency, "total": sum(by_resource.values()), "by_resource": by_resource}
 
 
-def _vm(name: str, per_hour: float | None, at_s: Ints, level: Ints) -> Meter:
-    assert per_hour is not None  # noqa: S101 - the estate was checked for it
+def _vm(rate: Rate, at_s: Ints, level: Ints) -> Meter:
     return Meter(
         component="vm",
-        name=name,
+        name=meter_name(rate),
         unit="1 Hour",
         seconds_per_unit=SECONDS_PER_HOUR,
-        list_per_unit=per_hour,
+        list_per_unit=rate.per_hour,
         at_s=at_s,
         level=level,
     )

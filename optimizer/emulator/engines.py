@@ -49,6 +49,9 @@ def make_engine(
     Raises:
         EstateError: its settings cannot be played, or its VM size has no price.
     """
+    if not arm.is_played(document):
+        return None
+    estate.rate(document)
     if arm.is_cluster(document):
         return _make_cluster(estate, document, activity, start_s=start_s, is_new=is_new)
     if arm.is_instance(document):
@@ -60,9 +63,7 @@ def make_engine(
             physics=estate.physics,
             start_s=start_s,
         )
-    if arm.is_deployment(document):
-        return Deployment(arm.read_capacity(document), start_s)
-    return None
+    return Deployment(arm.read_capacity(document), start_s)
 
 
 def configure(engine: Engine, document: arm.Document) -> None:

@@ -153,6 +153,16 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What an hour of a node costs on the list, at its priority."""
+
+    sku: str
+    """As the price list spells it."""
+    is_low_priority: bool
+    per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingChange:
     """A setting that somebody changed, or will change, at a moment."""
 
@@ -200,6 +210,22 @@ class Estate:
             raise EstateError(
                 f"prices.csv has no row for {sku or 'an unnamed VM size'} in {region}; add one"
             ) from error
+
+    def rate(self, document: Mapping[str, Any]) -> Rate:
+        """Return the rate at which the nodes of a compute or deployment are billed.
+
+        Raises:
+            EstateError: `prices.csv` does not hold its VM size, or not at its priority.
+        """
+        price = self.price(arm.region(document), arm.vm_size(document))
+        low = arm.is_low_priority(document)
+        per_hour = price.low_priority_per_hour if low else price.list_per_hour
+        if per_hour is None:
+            column = "low_priority_per_hour" if low else "list_per_hour"
+            raise EstateError(
+                f"prices.csv has no {column} for {price.sku} in {price.region}; fill it"
+            )
+        return Rate(sku=price.sku, is_low_priority=low, per_hour=per_hour)
 
 
 class _EstateFile(BaseModel):
@@ -321,24 +347,17 @@ def _by_id(estate: Estate) -> dict[str, dict[str, Any]]:
 
 def _check_resource(estate: Estate, document: dict[str, Any], by_id: Documents) -> None:
     path = estate.folder / "resources.json"
-    if not (arm.is_cluster(document) or arm.is_instance(document) or arm.is_deployment(document)):
+    if not arm.is_played(document):
         return
     if arm.key(arm.workspace_id(document["id"])) not in by_id:
         raise EstateError(
             f"{path}: {document['name']} is in a workspace that is not listed; add it"
         )
     try:
-        price = estate.price(arm.region(document), arm.vm_size(document))
+        estate.rate(document)
         arm.check_settings(document)
     except EstateError as error:
         raise EstateError(f"{path}: {document['name']}: {error}") from error
-    low = arm.is_low_priority(document)
-    if (price.low_priority_per_hour if low else price.list_per_hour) is None:
-        offer = "low_priority_per_hour" if low else "list_per_hour"
-        raise EstateError(
-            f"{path}: {document['name']} runs {price.sku}, "
-            f"for which prices.csv has no {offer} in {price.region}; fill it"
-        )
 
 
 def _check_changes(estate: Estate, by_id: Documents) -> None:

@@ -237,7 +237,6 @@ class World:
             compute_id, body, location=workspace.get("location"), now_utc=self.now_utc
         )
         try:
-            self.estate.price(arm.region(document), arm.vm_size(document))
             engine = make_engine(
                 self.estate, document, NO_ACTIVITY, start_s=self._now_s, is_new=True
             )
@@ -349,17 +348,17 @@ class World:
 
     def _meters(self, entry: _Entry) -> list[billing.Meter]:
         physics = self.estate.physics
-        price = self.estate.price(arm.region(entry.document), arm.vm_size(entry.document))
+        rate = self.estate.rate(entry.document)
         match entry.engine:
             case Cluster():
-                return billing.cluster_meters(entry.engine, price, physics)
+                return billing.cluster_meters(entry.engine, rate, physics)
             case Instance():
                 died_s = self._now_s if entry.died_s is None else entry.died_s
                 return billing.instance_meters(
-                    entry.engine, price, physics, born_s=entry.born_s, died_s=died_s
+                    entry.engine, rate, physics, born_s=entry.born_s, died_s=died_s
                 )
             case Deployment():
-                return billing.deployment_meters(entry.engine, price)
+                return billing.deployment_meters(entry.engine, rate)
 
     # -- finding things --------------------------------------------------------------------------
 
