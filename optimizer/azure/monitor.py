@@ -148,20 +148,19 @@ class Monitor:
     def logs(self, resource_id: str, kql: str, window: Window) -> list[dict[str, Any]]:
         """Return the rows of a query over the logs of one resource, cells as Azure writes them.
 
+        A table that nothing was ever written to does not exist and has no rows.
+
         Raises:
-            NotFoundError: the table does not exist, since nothing was ever written to it.
             AzureError: also where Azure cut the answer short.
         """
         span = f"{iso_utc(window.start_utc)}/{iso_utc(window.end_utc)}"
-        request = HttpRequest(
-            "POST", f"/v1{resource_id}/query", json={"query": kql, "timespan": span}
-        )
+        request = HttpRequest("POST", f"{resource_id}/query", json={"query": kql, "timespan": span})
         what = f"the logs of {resource_id}"
         with azure_errors(what):
             response = self._logs().send_request(request, stream=True)
             content = response.read()
         if b"Failed to resolve table" in content:
-            raise NotFoundError(f"Log Analytics has no such table in {what}.")
+            return []
         check(response, what)
         document = orjson.loads(content)
         if error := document.get("error"):
@@ -227,20 +226,19 @@ def _series(resource_id: str, metric: Mapping[str, Any]) -> Iterator[MetricSerie
                 value["name"]["value"].lower(): value["value"]
                 for value in series.get("metadatavalues") or []
             },
-            times=_times([point["timeStamp"] for point in points]),
+            times=_times(points),
             average=np.array([point.get("average") for point in points], np.float64),
             maximum=np.array([point.get("maximum") for point in points], np.float64),
         )
 
 
-def _times(stamps: Sequence[str]) -> npt.NDArray[np.datetime64]:
+def _times(points: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.datetime64]:
     """Read time stamps; where first, last and number fit an even grid, only those are read."""
-    if len(stamps) < 3:  # noqa: PLR2004 - no grid to speak of
-        return np.array([_second(stamp) for stamp in stamps], "datetime64[s]")
-    first, second, last = (_second(stamps[i]) for i in (0, 1, -1))
-    if (last - first) == (second - first) * (len(stamps) - 1):
-        return np.arange(first, last + 1, second - first)
-    return np.array([_second(stamp) for stamp in stamps], "datetime64[s]")
+    if len(points) >= 3:  # noqa: PLR2004 - fewer make no grid
+        first, second, last = (_second(points[i]["timeStamp"]) for i in (0, 1, -1))
+        if last - first == (second - first) * (len(points) - 1):
+            return np.arange(first, last + 1, second - first)
+    return np.array([_second(point["timeStamp"]) for point in points], "datetime64[s]")
 
 
 def _second(stamp: str) -> np.datetime64:

@@ -6,6 +6,7 @@ collection is complete, and up to when.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -56,7 +57,7 @@ LONG_JOB = timedelta(days=7)
 PRICES_KEEP = timedelta(days=1)
 
 _SAMPLES_A_CHUNK = 2_000_000
-_LONGEST_CHUNK_DAYS = 7
+_LONGEST_CHUNK_DAYS = 31
 _CURRENCY_BEFORE_ANY_BILL = "USD"
 
 
@@ -98,6 +99,16 @@ class _Collection:
     ) -> None:
         written = self.lake.write(table, frame, coverage=coverage)
         self.rows[table.name] = self.rows.get(table.name, 0) + written
+
+    @contextmanager
+    def tolerating(self, *scopes: str) -> Iterator[None]:
+        """Let a scope refuse: the refusal is a problem of it, and the collection goes on."""
+        try:
+            yield
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            self.problems.extend(problem_of(scope, error) for scope in scopes)
 
 
 def collect(
@@ -153,13 +164,13 @@ def collect(
 def _activity(run: _Collection) -> None:
     """Node minutes and samples, some days of all workspaces at a time, oldest first."""
     tables = (NODE_MINUTES, SAMPLES)
-    begins = {w: min(_missing(run, t, w.resource_id) for t in tables) for w in run.workspaces}
-    start = min(begins.values(), default=run.window.end_utc)
+    begins = [min(_missing(run, t, w.resource_id) for t in tables) for w in run.workspaces]
+    start = min(begins, default=run.window.end_utc)
     chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), _days(run)))
     for done, chunk in enumerate(chunks):
         run.progress("activity", done, len(chunks))
         due: dict[Window, list[Resource]] = {}
-        for workspace, begin in begins.items():
+        for workspace, begin in zip(run.workspaces, begins, strict=True):
             part = Window(start_utc=max(begin, chunk.start_utc), end_utc=chunk.end_utc)
             if part.start_utc < part.end_utc:
                 due.setdefault(part, []).append(workspace)
@@ -173,24 +184,14 @@ def _activity(run: _Collection) -> None:
 def _node_minutes(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
     def read(workspace: Resource) -> pd.DataFrame | None:
         clusters = run.computes_of([workspace], Kind.CLUSTER)
-        try:
+        frame: pd.DataFrame | None = None
+        with run.tolerating(workspace.resource_id):
             frame, problems = collect_node_minutes(run.connection, workspace, clusters, window)
-        except (UnauthorizedError, UnreachableError):
-            raise
-        except AzureError as error:
-            run.problems.append(problem_of(workspace.resource_id, error))
-            return None
-        run.problems.extend(problems)
+            run.problems.extend(problems)
         return frame
 
-    frames = dict(zip(workspaces, run.connection.map(read, workspaces), strict=True))
-    read_ids = [w.resource_id for w, frame in frames.items() if frame is not None]
-    filled = [frame for frame in frames.values() if frame is not None and len(frame)]
-    run.write(
-        NODE_MINUTES,
-        pd.concat(filled) if filled else pd.DataFrame(),
-        Coverage(scopes=read_ids, window=window),
-    )
+    frames = run.connection.map(read, workspaces)
+    run.write(NODE_MINUTES, *_together(workspaces, frames, window))
 
 
 def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
@@ -200,15 +201,10 @@ def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -
     for _, here in groupby(sorted(workspaces, key=place), key=place):
         group = list(here)
         computes = run.computes_of(group, Kind.CLUSTER, Kind.INSTANCE)
-        try:
-            rows = collect_samples(run.connection, computes, window, run.analysis)
-        except (UnauthorizedError, UnreachableError):
-            raise
-        except AzureError as error:
-            run.problems.extend(problem_of(w.resource_id, error) for w in group)
-            continue
         ids = [workspace.resource_id for workspace in group]
-        run.write(SAMPLES, rows, Coverage(scopes=ids, window=window))
+        with run.tolerating(*ids):
+            rows = collect_samples(run.connection, computes, window, run.analysis)
+            run.write(SAMPLES, rows, Coverage(scopes=ids, window=window))
 
 
 def _partials(run: _Collection, start: datetime) -> None:
@@ -232,16 +228,11 @@ def _events(run: _Collection) -> None:
             for i in run.inventory.of_kind(Kind.INSTANCE)
             if subscription_of(i.resource_id) == subscription
         ]
-        try:
+        with run.tolerating(scope):
             rows = collect_instance_events(
                 run.connection, subscription, instances, window, run.window.end_utc
             )
-        except (UnauthorizedError, UnreachableError):
-            raise
-        except AzureError as error:
-            run.problems.append(problem_of(scope, error))
-            continue
-        run.write(INSTANCE_EVENTS, rows, Coverage(scopes=[scope], window=window))
+            run.write(INSTANCE_EVENTS, rows, Coverage(scopes=[scope], window=window))
         run.progress("events", done + 1, len(run.inventory.subscriptions))
 
 
@@ -253,23 +244,14 @@ def _jobs(run: _Collection) -> None:
         since = _missing(run, JOBS, workspace.resource_id)
         if since == run.window.start_utc:
             since -= LONG_JOB
-        try:
-            return collect_jobs(run.connection, workspace, since_utc=since, over=over, open_=open_)
-        except (UnauthorizedError, UnreachableError):
-            raise
-        except AzureError as error:
-            run.problems.append(problem_of(workspace.resource_id, error))
-            return None
+        frame: pd.DataFrame | None = None
+        with run.tolerating(workspace.resource_id):
+            frame = collect_jobs(run.connection, workspace, since_utc=since, over=over, open_=open_)
+        return frame
 
     run.progress("jobs", 0, len(run.workspaces))
-    frames = dict(zip(run.workspaces, run.connection.map(read, run.workspaces), strict=True))
-    filled = [frame for frame in frames.values() if frame is not None and len(frame)]
-    read_ids = [w.resource_id for w, frame in frames.items() if frame is not None]
-    run.write(
-        JOBS,
-        pd.concat(filled) if filled else pd.DataFrame(),
-        Coverage(scopes=read_ids, window=run.window),
-    )
+    frames = run.connection.map(read, run.workspaces)
+    run.write(JOBS, *_together(run.workspaces, frames, run.window))
     run.progress("jobs", len(frames), len(frames))
 
 
@@ -289,15 +271,10 @@ def _costs(run: _Collection) -> None:
             for c in run.inventory.of_kind(Kind.CLUSTER, Kind.INSTANCE)
             if subscription_of(c.resource_id) == subscription
         ]
-        try:
+        with run.tolerating(scope):
             rows, problems = collect_costs(run.connection, subscription, computes, window)
-        except (UnauthorizedError, UnreachableError):
-            raise
-        except AzureError as error:
-            run.problems.append(problem_of(scope, error))
-            continue
-        run.problems.extend(problems)
-        run.write(COSTS, rows, Coverage(scopes=[scope], window=window))
+            run.problems.extend(problems)
+            run.write(COSTS, rows, Coverage(scopes=[scope], window=window))
     run.progress("costs", len(subscriptions), len(subscriptions))
 
 
@@ -309,18 +286,25 @@ def _prices(run: _Collection) -> None:
     in_use = {(r.region, r.sku) for r in run.inventory.resources if r.sku is not None}
     missing = in_use - set(zip(fresh["region"], fresh["sku"], strict=True))
     currencies = run.lake.read(COSTS, run.window, ["currency"])["currency"].dropna()
-    try:
+    with run.tolerating("Azure's price list"):
         rows, problems = collect_prices(
             run.connection,
             missing,
-            currency=currencies.mode().iat[0] if len(currencies) else _CURRENCY_BEFORE_ANY_BILL,
+            currency=str(currencies.mode()[0]) if len(currencies) else _CURRENCY_BEFORE_ANY_BILL,
             now_utc=run.window.end_utc,
         )
-    except AzureError as error:
-        run.problems.append(problem_of("Azure's price list", error))
-        return
-    run.problems.extend(problems)
-    run.write(PRICES, rows)
+        run.problems.extend(problems)
+        run.write(PRICES, rows)
+
+
+def _together(
+    workspaces: Sequence[Resource], frames: Sequence[pd.DataFrame | None], window: Window
+) -> tuple[pd.DataFrame, Coverage]:
+    """Return the rows of all workspaces that could be read, and that they could be."""
+    read = [w.resource_id for w, frame in zip(workspaces, frames, strict=True) if frame is not None]
+    filled = [frame for frame in frames if frame is not None and len(frame)]
+    rows = pd.concat(filled) if filled else pd.DataFrame()
+    return rows, Coverage(scopes=read, window=window)
 
 
 def _missing(run: _Collection, table: Table, scope: str) -> datetime:

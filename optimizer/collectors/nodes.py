@@ -11,7 +11,7 @@ import pandas as pd
 from optimizer.azure.connect import Connection
 from optimizer.azure.monitor import MetricQuestion, MetricSeries
 from optimizer.collectors.problems import problem_of
-from optimizer.errors import AzureError, NotFoundError
+from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
 from optimizer.model import Problem, Resource, Window
 from optimizer.units import iso_utc, utc
 
@@ -54,8 +54,8 @@ def collect_node_minutes(
     try:
         events = _events(connection, workspace, window)
         problems = [] if events else [_no_logs(workspace)]
-    except NotFoundError:
-        events, problems = [], [_no_logs(workspace)]
+    except (UnauthorizedError, UnreachableError):
+        raise
     except AzureError as error:
         events, problems = [], [problem_of(workspace.resource_id, error)]
     logged = minutes_from_events(events, clusters, window)

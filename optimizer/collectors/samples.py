@@ -27,10 +27,12 @@ _GPU = {"GpuUtilizationPercentage": "gpu", "GpuMemoryUtilizationPercentage": "gp
 
 _NAMES_A_FILTER = 40
 """Keeps the address of a request well under 8 kB."""
+_CLUSTER_WINDOW = timedelta(days=2)
+"""Nodes come and go, and each has a series as long as the window, empty where it was not there."""
 _BYTES_A_POINT = 80
-_BYTES_AN_ANSWER = 16e6
+_BYTES_AN_ANSWER = 32e6
 _PER_MILLE = 10
-_DEVICES_A_NODE = 8
+_DEVICES_A_NODE = 4
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -88,7 +90,8 @@ def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[Samp
             nodes = sum(_nodes(c) for c in group) * (_DEVICES_A_NODE if by_device else 1)
             names = sorted({c.name for c in group})
             dimensions = ["InstanceId eq '*'", *(["DeviceId eq '*'"] if by_device else [])]
-            for part in _cut(window, grain, series=nodes * len(metrics)):
+            most = _CLUSTER_WINDOW if kind is Kind.CLUSTER else window.length
+            for part in _cut(window, grain, series=nodes * len(metrics), most=most):
                 yield SampleQuestion(
                     region=group[0].region,
                     workspace_ids=tuple(dict.fromkeys(c.workspace_id for c in group)),
@@ -216,14 +219,16 @@ def _groups(computes: Sequence[Resource]) -> Iterator[list[Resource]]:
 
 
 def _nodes(compute: Resource) -> int:
-    """Return about how many nodes a compute has in a day; a cluster's come and go."""
+    """Return about how many nodes a compute has in a day: a cluster's come and go below its most."""
     most = compute.settings.get("max_nodes") if compute.kind is Kind.CLUSTER else 1
-    return 2 * int(most or 1)
+    return int(most or 1)
 
 
-def _cut(window: Window, grain: timedelta, *, series: int) -> Iterator[Window]:
-    points = max(1.0, _BYTES_AN_ANSWER / _BYTES_A_POINT / series)
-    step = max(timedelta(hours=1), timedelta(hours=points * grain // timedelta(hours=1)))
+def _cut(window: Window, grain: timedelta, *, series: int, most: timedelta) -> Iterator[Window]:
+    """Yield a window in pieces of whole hours whose answers have a fair size, `most` long."""
+    points = _BYTES_AN_ANSWER / _BYTES_A_POINT / series
+    hours = timedelta(hours=points * grain // timedelta(hours=1))
+    step = max(timedelta(hours=1), min(hours, most))
     start = window.start_utc
     while start < window.end_utc:
         end = min(start + step, window.end_utc)
