@@ -73,9 +73,16 @@ def is_low_priority(document: Mapping[str, Any]) -> bool:
 
 
 def workspace_id(resource_id: str) -> str:
-    """Return the id of the workspace that a compute, endpoint or deployment belongs to."""
+    """Return the id of the workspace that a compute, endpoint or deployment belongs to.
+
+    Raises:
+        EstateError: the id names no workspace.
+    """
     parts = resource_id.split("/")
-    return "/".join(parts[: [part.lower() for part in parts].index("workspaces") + 2])
+    kinds = [part.lower() for part in parts]
+    if "workspaces" not in kinds[:-1]:
+        raise EstateError(f"{resource_id} names no workspace; write /…/workspaces/<name>/…")
+    return "/".join(parts[: kinds.index("workspaces") + 2])
 
 
 def read_scale(document: Mapping[str, Any]) -> Scale:

@@ -130,7 +130,9 @@ class Cluster:
         self._nodes_made = 0
         self._log = array("q")
         self._spans = array("q")
-        self._deleted = False
+        self._last_row: tuple[int, ...] = ()
+        self._target = 0
+        self._next_release_s: int | None = None
         for _ in range(scale.min_nodes):
             self._come_up(self._new_node())
         self._settle()
@@ -161,8 +163,8 @@ class Cluster:
             if state.ended_s is None:
                 self._leave_nodes(state)
                 state.status, state.ended_s = "Canceled", self.now_s
-        self._deleted = True
-        self._queued_nodes = 0
+        self._queued_nodes = self._target = 0
+        self._next_release_s = None
         for things in (self._arrivals, self._queue, self._idle, self._events):
             things.clear()
         self._counts = [0] * len(NodeState)
@@ -178,10 +180,7 @@ class Cluster:
     @property
     def target_nodes(self) -> int:
         """The nodes it steers towards: running plus queued need, within min and max."""
-        if self._deleted:
-            return 0
-        wanted = self._counts[NodeState.ACTIVE] + self._queued_nodes
-        return max(self.scale.min_nodes, min(self.scale.max_nodes, wanted))
+        return self._target
 
     @property
     def changed_s(self) -> int:
@@ -235,8 +234,8 @@ class Cluster:
         moments = [self._events[0][0]] if self._events else []
         if self._arrivals:
             moments.append(self._arrivals[0].submit_s)
-        if self._spare_nodes() > 0:
-            moments.append(self._idle[0].idle_since_s + self.scale.idle_seconds)
+        if self._next_release_s is not None:
+            moments.append(self._next_release_s)
         return min(moments, default=None)
 
     def _schedule(self, after_seconds: int, event: _Event, subject: Node | JobState) -> None:
@@ -261,6 +260,8 @@ class Cluster:
     def _settle(self) -> None:
         while self._queue and self._queue[0].job.nodes <= len(self._idle):
             self._begin(self._queue.popleft())
+        wanted = self._counts[NodeState.ACTIVE] + self._queued_nodes
+        self._target = max(self.scale.min_nodes, min(self.scale.max_nodes, wanted))
         self._allocate()
         self._release()
         self._record()
@@ -339,7 +340,7 @@ class Cluster:
         leaving still counts towards the maximum.
         """
         coming_or_here = self.current_nodes - self._counts[NodeState.LEAVING]
-        missing = self.target_nodes - coming_or_here
+        missing = self._target - coming_or_here
         for _ in range(min(missing, self.scale.max_nodes - self.current_nodes)):
             node = self._new_node()
             delay = allocation_seconds(self._physics, *self._dice, "allocation", node.ordinal)
@@ -363,30 +364,31 @@ class Cluster:
         self._move(node, NodeState.PREEMPTED)
         self._schedule(self._physics.preempted_seconds, _Event.NODE_GONE, node)
 
-    def _spare_nodes(self) -> int:
-        """Return how many idle nodes neither the minimum nor the queue's head holds back."""
-        ready = self._counts[NodeState.ACTIVE] + len(self._idle)
-        above_target = ready + self._counts[NodeState.PREPARING] - self.target_nodes
-        return min(above_target, len(self._idle) - self._queued_nodes)
-
     def _release(self) -> None:
-        latest_s = self.now_s - self.scale.idle_seconds
-        while self._spare_nodes() > 0 and self._idle[0].idle_since_s <= latest_s:
+        """Let go nodes idle for long enough that neither the target nor the queue holds back."""
+        idle_seconds = self.scale.idle_seconds
+        above_target = self._counts[NodeState.ACTIVE] + self._counts[NodeState.PREPARING]
+        above_target += len(self._idle) - self._target
+        spare = min(above_target, len(self._idle) - self._queued_nodes)
+        while spare > 0 and self._idle[0].idle_since_s + idle_seconds <= self.now_s:
             node = self._idle.popleft()
             self._move(node, NodeState.LEAVING)
             self._schedule(self._physics.leaving_seconds, _Event.NODE_GONE, node)
+            spare -= 1
+        self._next_release_s = self._idle[0].idle_since_s + idle_seconds if spare > 0 else None
 
     def _record(self) -> None:
         """Log how things stand; of several states in one second only the last one lasted."""
-        counts, scale = self._counts, self.scale
-        row = array("q", (*counts, self.target_nodes, scale.min_nodes, scale.max_nodes))
-        row.append(scale.idle_seconds)
-        last = len(self._log) - _LOG_COLUMNS
-        if last >= 0 and self._log[last] == self.now_s:
-            self._log[last + 1 :] = row
-        elif last < 0 or self._log[last + 1 :] != row:
-            self._log.append(self.now_s)
-            self._log.extend(row)
+        scale = self.scale
+        limits = (scale.min_nodes, scale.max_nodes, scale.idle_seconds)
+        row = (*self._counts, self._target, *limits)
+        if row == self._last_row:
+            return
+        if self._log and self._log[-_LOG_COLUMNS] == self.now_s:
+            del self._log[-_LOG_COLUMNS:]
+        self._log.append(self.now_s)
+        self._log.extend(row)
+        self._last_row = row
 
 
 def _digest(*key: int | str) -> str:

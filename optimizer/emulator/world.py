@@ -230,13 +230,13 @@ class World:
         self._note("Write", entry, caller)
 
     def _create(self, compute_id: str, body: Mapping[str, Any], caller: str) -> None:
-        workspace = self._documents.get(arm.key(arm.workspace_id(compute_id)))
-        if workspace is None:
-            raise WriteError(f"{compute_id} names a workspace that does not exist")
-        document = created(
-            compute_id, body, location=workspace.get("location"), now_utc=self.now_utc
-        )
         try:
+            workspace = self._documents.get(arm.key(arm.workspace_id(compute_id)))
+            if workspace is None:
+                raise WriteError(f"{compute_id} names a workspace that does not exist")
+            document = created(
+                compute_id, body, location=workspace.get("location"), now_utc=self.now_utc
+            )
             engine = make_engine(
                 self.estate, document, NO_ACTIVITY, start_s=self._now_s, is_new=True
             )

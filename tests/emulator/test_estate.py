@@ -234,6 +234,10 @@ STRANGER = cluster(WS, "stranger")
         ),
         ({"resources": [WS, cluster(WS, "odd", idle="2 hours")]}, ["odd", "'2 hours'"]),
         (
+            {"resources": [WS, {**cluster(WS, "odd"), "id": "/subscriptions/s/computes/odd"}]},
+            ["/subscriptions/s/computes/odd names no workspace"],
+        ),
+        (
             {"resources": [WS, instance(WS, "odd", idle_shutdown="PT5M")]},
             ["odd", "15 minutes (PT15M) to 3 days"],
         ),
