@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -63,6 +64,13 @@ class Emulator:
     def heal(self) -> None:
         """End every failure that was asked for."""
         self.call("DELETE", "/emulator/faults")
+
+    def refusal(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """Send a request that must be refused; return its status and Azure's error."""
+        with pytest.raises(HTTPError) as caught:
+            self.call(method, path, body)
+        with caught.value as answer:
+            return answer.code, json.loads(answer.read())["error"]
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Send one request with a token; return the JSON body of the answer."""
