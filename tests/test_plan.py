@@ -80,6 +80,12 @@ def test_a_step_has_the_keys_of_the_contract(plan_file: Path) -> None:
         "reversible": True,
         "note": "",
         "saving_per_month": {"p10": 90.0, "p50": 100.0, "p90": 110.0},
+        "effects": {
+            "extra_waiting_minutes_per_month": 0.0,
+            "extra_restarts_per_month": 0.0,
+            "runtime_stretch": None,
+        },
+        "pillar_notes": [],
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optimizer.errors import PlanError
-from optimizer.model import Effort, Estimate, Finding, How, Json, Resource, Window
+from optimizer.model import Effects, Effort, Estimate, Finding, How, Json, Resource, Window
 from optimizer.remediation.documents import same, value_at, with_value
 from optimizer.remediation.requirements import az_cli, permissions
 from optimizer.scenarios import Scenario, ScenarioStep
@@ -52,6 +52,10 @@ class Step(_Frozen):
     """What to know before applying it; mostly empty."""
     saving_per_month: Estimate
     """What it adds to the steps before it."""
+    effects: Effects
+    """What people and jobs would feel, of the first of `finding_ids`."""
+    pillar_notes: tuple[str, ...]
+    """Conflicts with advice on reliability, security or performance."""
     az_cli: str
     """The same by hand."""
 
@@ -267,6 +271,8 @@ def _step(findings: list[Finding], document: Mapping[str, Any], saving: Estimate
         reversible=True,
         note=_UNSET_UNDOCUMENTED if change.how is How.ACTION and before is None else "",
         saving_per_month=saving,
+        effects=first.effects,
+        pillar_notes=tuple(dict.fromkeys(note for one in findings for note in one.pillar_notes)),
         az_cli=az_cli(document, change),
     )
 
