@@ -13,6 +13,7 @@ from optimizer.remediation.outcomes import (
     Verification,
 )
 from optimizer.remediation.plan import Advice, NotIncluded, Plan, Step
+from optimizer.report.findings import effect_lines
 from optimizer.report.words import (
     count,
     day,
@@ -82,8 +83,10 @@ def step_lines(step: Step, currency: str) -> Iterator[str]:
     yield f"  - {name}: {setting_value(step.before)}"
     yield f"  + {name}: {setting_value(step.after)}"
     yield f"    saves    {money_range(step.saving_per_month, currency)} a month"
-    if step.note:
-        yield f"    mind     {printable(step.note)}"
+    yield f"    costs    {'; '.join(effect_lines(step.effects)).lower()}"
+    for note in (*step.pillar_notes, step.note):
+        if note:
+            yield f"    mind     {printable(note)}"
     yield f"    undo     {'optimizer rollback' if step.reversible else 'not possible'}"
     yield f"    needs    {', '.join(step.requires)}"
     yield f"    by hand  {printable(step.az_cli)}"

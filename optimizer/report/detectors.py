@@ -25,7 +25,7 @@ def detector_rows() -> list[DetectorRow]:
 def detector_table_markdown(rows: Iterable[DetectorRow]) -> str:
     """Return the table as it stands in the README."""
     lines = [
-        "| detector | fires where | remedy | thresholds | advice it rests on |",
+        "| detector | rule | remedy | thresholds | advice it rests on |",
         "|---|---|---|---|---|",
         *(_markdown_line(row) for row in rows),
     ]

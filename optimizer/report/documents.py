@@ -1,7 +1,7 @@
 """JSON documents, as `--json` prints them: their keys are a contract."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optimizer.analysis.result import Analysis, Calibration
@@ -94,11 +94,16 @@ def verification_document(verification: Verification) -> dict[str, Any]:
     return {
         "claims": [_claim_document(claim) for claim in verification.claims],
         "totals": {
-            "currency": verification.currency,
+            "currency": verification.currency or None,
             "promised_per_month": estimate_document(verification.promised_per_month),
             "measured_per_month": _measured_document(verification.measured_per_month),
         },
     }
+
+
+def history_document(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return every apply and rollback, oldest first."""
+    return {"schema": SCHEMA, "runs": [run_document(run) for run in runs]}
 
 
 def run_document(run: Run) -> dict[str, Any]:

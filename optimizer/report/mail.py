@@ -40,6 +40,27 @@ def render_html(view: WeeklyView) -> str:
     return _templates().get_template("email.html.j2").render(view=view)
 
 
+def write_preview(view: WeeklyView, file: Path) -> None:
+    """Write the mail to look at: HTML to `.html`, plain text to `.txt`, all of it to `.eml`.
+
+    Raises:
+        MailError: the file has another suffix or cannot be written.
+    """
+    match file.suffix:
+        case ".html":
+            content = render_html(view).encode()
+        case ".txt":
+            content = render_text(view).encode()
+        case ".eml":
+            content = render(view).as_bytes()
+        case _:
+            raise MailError(f"{file} must end in .html, .txt or .eml.")
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise MailError(f"{file} cannot be written: {error.strerror}.") from error
+
+
 def send(message: EmailMessage, settings: MailSettings) -> None:
     """Hand a mail to the SMTP server, over a connection encrypted by STARTTLS.
 

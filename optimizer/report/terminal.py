@@ -1,0 +1,123 @@
+"""Tables and progress for a terminal. Foreign text is shown, never interpreted as markup."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from optimizer.analysis.result import Analysis
+from optimizer.report.detectors import DetectorRow, threshold_words
+from optimizer.report.findings import (
+    FindingRow,
+    finding_rows,
+    not_assessed_text,
+    totals_text,
+)
+from optimizer.report.words import UNKNOWN, interval, money
+
+WIDTH_OF_A_PIPE = 160
+"""Nobody reads a pipe's width; tables in files must not break for it."""
+
+_CONFIDENCE_STYLES = {"high": "green", "medium": "yellow", "low": "dim"}
+
+Advance = Callable[[str, int, int | None], None]
+
+
+def print_analysis(analysis: Analysis) -> None:
+    """Print findings with their totals on stdout, and below them what could not be judged."""
+    if analysis.findings:
+        print_findings(finding_rows(analysis.findings), analysis.currency)
+    else:
+        sys.stdout.write("No saving was found.\n\n")
+    parts = (totals_text(analysis), not_assessed_text(analysis.not_assessed))
+    sys.stdout.write("\n\n".join(filter(None, parts)) + "\n")
+
+
+def print_findings(rows: Sequence[FindingRow], currency: str) -> None:
+    """Print findings as a table on stdout."""
+    table = _table("finding", "what", "owner", f"{currency} a month", "P10 to P90", "sure", "risk")
+    table.columns[0].no_wrap = True
+    for column in (3, 4):
+        table.columns[column].justify = "right"
+        table.columns[column].no_wrap = True
+    for row in rows:
+        table.add_row(*_finding_cells(row))
+    _console(sys.stdout).print(table)
+
+
+def print_detectors(rows: Sequence[DetectorRow]) -> None:
+    """Print the detectors as a table on stdout."""
+    table = _table("detector", "rule", "remedy", "thresholds")
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(row["name"], row["asks"], row["remedy"], threshold_words(row["thresholds"]))
+    _console(sys.stdout).print(table)
+
+
+@contextmanager
+def progress() -> Iterator[Advance]:
+    """Yield what shows progress on stderr: bars on a terminal, a line for each stage elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as bars:
+        yield _bars(bars)
+
+
+def _bars(bars: Progress) -> Advance:
+    tasks = {}
+
+    def advance(stage: str, done: int, total: int | None) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    return advance
+
+
+def _lines() -> Advance:
+    said = set[str]()
+
+    def advance(stage: str, _done: int, _total: int | None) -> None:
+        if stage not in said:
+            said.add(stage)
+            sys.stderr.write(f"{stage} …\n")
+            sys.stderr.flush()
+
+    return advance
+
+
+def _finding_cells(row: FindingRow) -> tuple[str | Text, ...]:
+    low, mid, high = row["saving_p10"], row["saving_p50"], row["saving_p90"]
+    saving = UNKNOWN if mid is None else money(mid, "").strip()
+    between = "" if low is None or high is None else interval(low, high)
+    return (
+        row["id"],
+        Text(row["title"]),
+        Text(row["owner"]),
+        saving,
+        between,
+        Text(row["confidence"], style=_CONFIDENCE_STYLES.get(row["confidence"], "")),
+        row["risk"],
+    )
+
+
+def _table(*titles: str) -> Table:
+    return Table(*titles, box=SIMPLE_HEAD, pad_edge=False)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() else WIDTH_OF_A_PIPE
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
