@@ -76,7 +76,9 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         return schema.empty_table()
     try:
-        table = pq.read_table(path)
+        # `pq.read_table` would import pandas, which the emulator has no other use for.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (OSError, pa.ArrowInvalid) as error:
         raise EstateError(f"{path} is no Parquet file ({error}); write it again") from error
     if unknown := sorted(set(table.column_names) - set(schema.names)):
