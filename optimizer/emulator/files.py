@@ -74,9 +74,9 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             cannot be read as `schema` says.
     """
     if not path.exists():
-        return schema.empty_table()
+        return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
     try:
-        # `pq.read_table` would import pandas, which the emulator has no other use for.
+        # Here `pq.read_table`, and above `schema.empty_table`, would import pandas for nothing.
         with pq.ParquetFile(path) as file:
             table = file.read()
     except (OSError, pa.ArrowInvalid) as error:
