@@ -17,6 +17,7 @@ from optimizer.azure.connect import Connection, connect
 from optimizer.azure.doctor import Check, check
 from optimizer.collectors import collect as collecting
 from optimizer.collectors.collect import CollectReport
+from optimizer.collectors.inventory import collect_inventory, resource_rows, subscription_of
 from optimizer.config import Settings
 from optimizer.errors import ConfigError, NoDataError
 from optimizer.model import Estimate, Finding, Window
@@ -30,7 +31,7 @@ from optimizer.remediation.plan import Plan
 from optimizer.scenarios import Scenario
 from optimizer.scenarios.presets import chosen, preset
 from optimizer.store import tables
-from optimizer.store.lake import Lake
+from optimizer.store.lake import Lake, start_of
 from optimizer.store.ledger import Ledger, Snooze
 from optimizer.units import floor_to_minute
 
@@ -122,7 +123,7 @@ def _estate(settings: Settings, *, reach_back: timedelta | None = None) -> Estat
 
 
 def last_window(settings: Settings, *, reach_back: timedelta | None = None) -> Window:
-    """Return the window that ends with the last collection.
+    """Return the window that ends with the last look at the inventory, from a midnight UTC on.
 
     Raises:
         NoDataError: nothing was collected yet.
@@ -135,7 +136,7 @@ def last_window(settings: Settings, *, reach_back: timedelta | None = None) -> W
     last: pd.Timestamp = seen["collected_at_utc"].max()
     end = floor_to_minute(last.to_pydatetime())
     length = reach_back or timedelta(days=settings.analysis.lookback_days)
-    return Window(start_utc=end - length, end_utc=end)
+    return Window(start_utc=start_of((end - length).date()), end_utc=end)
 
 
 def _assumptions(settings: Settings) -> Assumptions:
@@ -198,7 +199,17 @@ def make_plan(
         NoDataError: nothing was collected yet.
         ConfigError: there is no such scenario or finding.
     """
-    analysis = analyse(settings)
+    return plan_of(analyse(settings), scenario=scenario, finding_ids=finding_ids)
+
+
+def plan_of(
+    analysis: Analysis, *, scenario: str = "balanced", finding_ids: Sequence[str] = ()
+) -> Plan:
+    """Return the plan of a preset or of findings picked by id, from an analysis already made.
+
+    Raises:
+        ConfigError: there is no such scenario or finding.
+    """
     return planning.make_plan(
         make_scenario(analysis, scenario=scenario, finding_ids=finding_ids),
         window=analysis.window,
@@ -260,10 +271,11 @@ def rollback(
 
 
 def _look_again(settings: Settings, connection: Connection, estate: Estate) -> None:
-    subscriptions = {resource_id.split("/")[2] for resource_id in estate.resources}
-    collecting.refresh_inventory(
-        connection, Lake(settings.lake), subscriptions=sorted(subscriptions)
-    )
+    """Take a snapshot of the settings, so that the next plan starts from what stands now."""
+    subscriptions = sorted({subscription_of(resource_id) for resource_id in estate.resources})
+    inventory = collect_inventory(connection, subscriptions)
+    rows = resource_rows(inventory.resources, connection.arm.now_utc())
+    Lake(settings.lake).write(tables.RESOURCES, rows)
 
 
 def verify(settings: Settings) -> Verification:
