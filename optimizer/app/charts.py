@@ -6,6 +6,7 @@ colour-blind eyes tell apart and which stand on light and dark alike. Fonts and 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +48,12 @@ def waterfall(
     spend_per_month: float, by_detector: Mapping[str, Estimate], currency: str
 ) -> go.Figure:
     """Return what is spent, what each detector takes off it at p50, and what remains."""
-    names = [detector_words(name) for name in by_detector]
+    names = ["<br>".join(wrap(detector_words(name), 10)) for name in by_detector]
     savings = [estimate.p50 for estimate in by_detector.values()]
     amounts = [spend_per_month, *(-saving for saving in savings), spend_per_month - sum(savings)]
     figure = go.Figure(
         go.Waterfall(
-            x=["Spend today", *names, "What remains"],
+            x=["Spend<br>today", *names, "What<br>remains"],
             y=amounts,
             measure=["relative", *("relative" for _ in savings), "total"],
             text=[money(amount, currency) for amount in amounts],
@@ -62,9 +63,10 @@ def waterfall(
             increasing={"marker": {"color": BLUE}},
             decreasing={"marker": {"color": ORANGE}},
             totals={"marker": {"color": GREEN}},
-            hovertemplate="%{x}: %{text}<extra></extra>",
+            hovertemplate="%{text}<extra></extra>",
         )
     )
+    figure.update_xaxes(tickangle=0)
     figure.update_yaxes(range=[0, spend_per_month * 1.12], tickformat=",")
     return _laid_out(figure, y_title=f"{currency} a month", height=_HEIGHT)
 

@@ -32,7 +32,7 @@ def analysis() -> Analysis:
 
 def plan(scenario: str, finding_ids: tuple[str, ...]) -> Plan:
     """Return the plan of a scenario, or of the findings chosen by hand where any are given."""
-    return _plan(settings(), _version(settings()), scenario, finding_ids)
+    return pipeline.plan_of(analysis(), scenario=scenario, finding_ids=finding_ids)
 
 
 def verification() -> Verification:
@@ -48,7 +48,7 @@ def history() -> tuple[Run, ...]:
 def apply(chosen: Plan, *, max_steps: int, who: str) -> Iterator[Outcome | Run]:
     """Apply a plan; yield each outcome as it is known, and the run at the end."""
     used = settings()
-    return _followed(
+    return followed(
         lambda tell: pipeline.apply(used, chosen, max_steps=max_steps, who=who, on_outcome=tell)
     )
 
@@ -56,10 +56,11 @@ def apply(chosen: Plan, *, max_steps: int, who: str) -> Iterator[Outcome | Run]:
 def roll_back(run_id: str, *, who: str) -> Iterator[Outcome | Run]:
     """Undo a run; yield each outcome as it is known, and the run at the end."""
     used = settings()
-    return _followed(lambda tell: pipeline.rollback(used, run_id, who=who, on_outcome=tell))
+    return followed(lambda tell: pipeline.rollback(used, run_id, who=who, on_outcome=tell))
 
 
-def _followed(work: Work) -> Iterator[Outcome | Run]:
+def followed(work: Work) -> Iterator[Outcome | Run]:
+    """Yield each outcome of `work` as it is told, then its run; raises what `work` raises."""
     # A thread of its own: closing the page or a click elsewhere ends the page's script, and that
     # must not end a run between two of its steps.
     told: SimpleQueue[Outcome | None] = SimpleQueue()
@@ -77,16 +78,13 @@ def _version(used: Settings) -> int:
     return max((file.stat().st_mtime_ns for file in files), default=0)
 
 
-@st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Replaying what was collected…")
+# Shared, not copied: an analysis is frozen, and 26 MB for a small estate.
+@st.cache_resource(
+    max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Replaying what was collected…"
+)
 def _analysis(used: Settings, version: int) -> Analysis:
     del version  # part of the key
     return pipeline.analyse(used)
-
-
-@st.cache_data(max_entries=4 * _ENTRIES, hash_funcs=_HASH, show_spinner="Replaying the changes…")
-def _plan(used: Settings, version: int, scenario: str, finding_ids: tuple[str, ...]) -> Plan:
-    del version
-    return pipeline.make_plan(used, scenario=scenario, finding_ids=finding_ids)
 
 
 @st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Comparing with the bill…")

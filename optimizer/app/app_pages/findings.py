@@ -89,7 +89,7 @@ def _chosen(shown: list[Finding], currency: str) -> Finding:
         height=_ROW_PIXELS * (min(len(rows), _MOST_ROWS) + 1) + 3,
         placeholder="unknown",
         column_config={
-            "Finding": st.column_config.TextColumn(width="large", pinned=True),
+            "Finding": st.column_config.TextColumn(width="large"),
             f"Saving ({currency})": st.column_config.NumberColumn(
                 format="%,.0f", help="Per month at P50, of this change alone."
             ),
@@ -181,6 +181,7 @@ def _evidence(finding: Finding) -> None:
             for name, value in finding.evidence.items()
         ],
         hide_index=True,
+        height="content",
         alt="The figures that the finding rests on.",
     )
     st.markdown(f"Source: [{literal(finding.source.title)}]({finding.source.url})")

@@ -10,7 +10,7 @@ from optimizer.remediation.outcomes import Verification
 from optimizer.report.changes import measured_words
 from optimizer.report.words import count, interval, money, printable, resource_name, share
 
-_FIGURE_WIDTH = 240
+_FIGURE_WIDTH = 200
 _CHART_WIDTH = 440
 
 
@@ -39,13 +39,13 @@ def _figures(found: Analysis, verification: Verification) -> None:
         st.metric(
             "Saving found per month",
             money(saving.p50, currency),
-            f"{interval(saving.p10, saving.p90)} (80 %), "
-            f"{share(saving.p50, found.spend_per_month)} of spend",
+            f"{interval(saving.p10, saving.p90)} (80 %)",
             delta_color="off",
             delta_arrow="off",
             border=True,
             help="All findings replayed together on your own history, so no amount counts twice. "
             "P50, and P10 to P90 beneath.",
+            delta_description=f"{share(saving.p50, found.spend_per_month)} of spend",
         )
         st.metric(
             "Saving verified per month",
