@@ -13,6 +13,9 @@ from optimizer.model import Finding, Kind, Level
 from optimizer.report.findings import change_words, effect_lines, finding_rows, owner_words
 from optimizer.report.words import count, money, money_range, printable
 
+ASKED = "finding"
+"""The query parameter that names a finding to open."""
+
 _FILTER_WIDTH = 170
 _HALF_WIDTH = 420
 _ROW_PIXELS = 35
@@ -66,7 +69,7 @@ def _filtered(every: Sequence[Finding]) -> list[Finding]:
 
 def _chosen(shown: list[Finding], currency: str) -> Finding:
     rows = finding_rows(shown)
-    asked = st.query_params.get("finding")
+    asked = st.query_params.get(ASKED)
     first = next((i for i, finding in enumerate(shown) if finding.id == asked), 0)
     amount = st.column_config.NumberColumn(format="%,.0f", width="small")
     state = st.dataframe(
