@@ -122,6 +122,7 @@ class Access:
             "connection_verify": trust,
             "connection_timeout": 10,
             "read_timeout": 120,
+            "connection_data_block_size": 1 << 18,
             "retry_total": 8,
             "retry_connect": 1,
             "retry_backoff_factor": 0.4,

@@ -1,13 +1,17 @@
 """azure-ai-ml: what its entities tell. Importing it costs 1.3 s, so only those who need it do."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from azure.ai.ml import MLClient
-
 from optimizer.azure.access import Access, azure_errors
+
+with warnings.catch_warnings():
+    # Hundreds, about a marshmallow that azure-ai-ml itself rules out; users can do nothing of it.
+    warnings.simplefilter("ignore")
+    from azure.ai.ml import MLClient
 
 _CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
 

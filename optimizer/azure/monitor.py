@@ -22,7 +22,7 @@ from azure.monitor.querymetrics import MetricsClient
 from optimizer.azure.access import ARM_SCOPE, Access, azure_errors, check, url
 from optimizer.errors import AzureError, NotFoundError
 from optimizer.model import Window
-from optimizer.units import iso_from_seconds, iso_utc, utc
+from optimizer.units import iso_utc, utc
 
 WORKSPACE_NAMESPACE = "Microsoft.MachineLearningServices/workspaces"
 METRICS_API = "2024-02-01"
@@ -31,6 +31,13 @@ BATCH_LIMIT = 50
 
 SERIES_LIMIT = 5000
 """Series asked for in one call. Azure's own default is 10, the rest left out without a word."""
+
+_GRAINS = {
+    timedelta(minutes=1): "PT1M",
+    timedelta(minutes=5): "PT5M",
+    timedelta(hours=1): "PT1H",
+}
+"""As Azure spells them: it refuses PT60M."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,7 +71,7 @@ class MetricQuestion:
     def query(self) -> dict[str, str]:
         """Return the parts that the batch and the single API share."""
         return {
-            "interval": iso_from_seconds(round(self.grain.total_seconds())),
+            "interval": _GRAINS[self.grain],
             "metricnames": ",".join(self.metrics),
             "aggregation": ",".join(self.aggregations),
             "top": str(SERIES_LIMIT),

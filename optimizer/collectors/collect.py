@@ -6,10 +6,11 @@ collection is complete, and up to when.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from itertools import groupby
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -45,6 +46,8 @@ from optimizer.store.tables import (
     Table,
 )
 from optimizer.units import MINUTES_PER_DAY, floor_to_minute
+
+T = TypeVar("T")
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -100,15 +103,15 @@ class _Collection:
         written = self.lake.write(table, frame, coverage=coverage)
         self.rows[table.name] = self.rows.get(table.name, 0) + written
 
-    @contextmanager
-    def tolerating(self, *scopes: str) -> Iterator[None]:
-        """Let a scope refuse: the refusal is a problem of it, and the collection goes on."""
+    def tolerated(self, ask: Callable[[], T], *scopes: str) -> T | None:
+        """Return an answer, or None where it was refused: a problem of `scopes`, and we go on."""
         try:
-            yield
+            return ask()
         except (UnauthorizedError, UnreachableError):
             raise
         except AzureError as error:
             self.problems.extend(problem_of(scope, error) for scope in scopes)
+            return None
 
 
 def collect(
@@ -184,11 +187,14 @@ def _activity(run: _Collection) -> None:
 def _node_minutes(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
     def read(workspace: Resource) -> pd.DataFrame | None:
         clusters = run.computes_of([workspace], Kind.CLUSTER)
-        frame: pd.DataFrame | None = None
-        with run.tolerating(workspace.resource_id):
-            frame, problems = collect_node_minutes(run.connection, workspace, clusters, window)
-            run.problems.extend(problems)
-        return frame
+        found = run.tolerated(
+            lambda: collect_node_minutes(run.connection, workspace, clusters, window),
+            workspace.resource_id,
+        )
+        if found is None:
+            return None
+        run.problems.extend(found[1])
+        return found[0]
 
     frames = run.connection.map(read, workspaces)
     run.write(NODE_MINUTES, *_together(workspaces, frames, window))
@@ -202,8 +208,10 @@ def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -
         group = list(here)
         computes = run.computes_of(group, Kind.CLUSTER, Kind.INSTANCE)
         ids = [workspace.resource_id for workspace in group]
-        with run.tolerating(*ids):
-            rows = collect_samples(run.connection, computes, window, run.analysis)
+        rows = run.tolerated(
+            partial(collect_samples, run.connection, computes, window, run.analysis), *ids
+        )
+        if rows is not None:
             run.write(SAMPLES, rows, Coverage(scopes=ids, window=window))
 
 
@@ -228,10 +236,11 @@ def _events(run: _Collection) -> None:
             for i in run.inventory.of_kind(Kind.INSTANCE)
             if subscription_of(i.resource_id) == subscription
         ]
-        with run.tolerating(scope):
-            rows = collect_instance_events(
-                run.connection, subscription, instances, window, run.window.end_utc
-            )
+        rows = run.tolerated(
+            partial(collect_instance_events, run.connection, subscription, instances, window),
+            scope,
+        )
+        if rows is not None:
             run.write(INSTANCE_EVENTS, rows, Coverage(scopes=[scope], window=window))
         run.progress("events", done + 1, len(run.inventory.subscriptions))
 
@@ -244,10 +253,12 @@ def _jobs(run: _Collection) -> None:
         since = _missing(run, JOBS, workspace.resource_id)
         if since == run.window.start_utc:
             since -= LONG_JOB
-        frame: pd.DataFrame | None = None
-        with run.tolerating(workspace.resource_id):
-            frame = collect_jobs(run.connection, workspace, since_utc=since, over=over, open_=open_)
-        return frame
+        return run.tolerated(
+            lambda: collect_jobs(
+                run.connection, workspace, since_utc=since, over=over, open_=open_
+            ),
+            workspace.resource_id,
+        )
 
     run.progress("jobs", 0, len(run.workspaces))
     frames = run.connection.map(read, run.workspaces)
@@ -271,10 +282,12 @@ def _costs(run: _Collection) -> None:
             for c in run.inventory.of_kind(Kind.CLUSTER, Kind.INSTANCE)
             if subscription_of(c.resource_id) == subscription
         ]
-        with run.tolerating(scope):
-            rows, problems = collect_costs(run.connection, subscription, computes, window)
-            run.problems.extend(problems)
-            run.write(COSTS, rows, Coverage(scopes=[scope], window=window))
+        found = run.tolerated(
+            partial(collect_costs, run.connection, subscription, computes, window), scope
+        )
+        if found is not None:
+            run.problems.extend(found[1])
+            run.write(COSTS, found[0], Coverage(scopes=[scope], window=window))
     run.progress("costs", len(subscriptions), len(subscriptions))
 
 
@@ -286,15 +299,16 @@ def _prices(run: _Collection) -> None:
     in_use = {(r.region, r.sku) for r in run.inventory.resources if r.sku is not None}
     missing = in_use - set(zip(fresh["region"], fresh["sku"], strict=True))
     currencies = run.lake.read(COSTS, run.window, ["currency"])["currency"].dropna()
-    with run.tolerating("Azure's price list"):
-        rows, problems = collect_prices(
-            run.connection,
-            missing,
-            currency=str(currencies.mode()[0]) if len(currencies) else _CURRENCY_BEFORE_ANY_BILL,
-            now_utc=run.window.end_utc,
-        )
-        run.problems.extend(problems)
-        run.write(PRICES, rows)
+    currency = str(currencies.mode()[0]) if len(currencies) else _CURRENCY_BEFORE_ANY_BILL
+    found = run.tolerated(
+        lambda: collect_prices(
+            run.connection, missing, currency=currency, now_utc=run.window.end_utc
+        ),
+        "Azure's price list",
+    )
+    if found is not None:
+        run.problems.extend(found[1])
+        run.write(PRICES, found[0])
 
 
 def _together(

@@ -34,17 +34,16 @@ def collect_instance_events(
     subscription: str,
     instances: Sequence[Resource],
     window: Window,
-    now_utc: datetime,
 ) -> pd.DataFrame:
     """Return the rows of `tables.INSTANCE_EVENTS` of one subscription.
 
     They come from its activity log and from the last operation of each instance, which alone is
-    documented to tell the trigger.
+    documented to tell the trigger. The window ends now.
 
     Raises:
         AzureError: the activity log cannot be read.
     """
-    start = max(window.start_utc, now_utc - _ACTIVITY_RETENTION)
+    start = max(window.start_utc, window.end_utc - _ACTIVITY_RETENTION)
     asked = Window(start_utc=start, end_utc=window.end_utc)
     ids = {instance.resource_id for instance in instances}
     logged = connection.monitor.activity(subscription, asked, provider=_PROVIDER)

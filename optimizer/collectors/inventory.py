@@ -11,7 +11,7 @@ import pandas as pd
 from optimizer.azure.arm import SUBSCRIPTIONS_API
 from optimizer.azure.connect import Connection
 from optimizer.collectors.problems import problem_of
-from optimizer.errors import AzureError, ForbiddenError, NotFoundError, UnauthorizedError
+from optimizer.errors import AzureError, ForbiddenError, NotFoundError
 from optimizer.model import Kind, Problem, Resource
 from optimizer.units import seconds_from_iso, utc
 
@@ -43,38 +43,47 @@ class Inventory:
         return tuple(r for r in self.resources if r.kind in kinds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """What one workspace holds, so far as it shows it."""
+
+    workspace: Resource
+    resources: tuple[Resource, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    refused: ForbiddenError | None = None
+    """Why its computes cannot be read."""
+
+
 def collect_inventory(connection: Connection, subscriptions: Sequence[str]) -> Inventory:
     """Read the subscriptions named, or all that the account sees, down to every compute.
 
-    Resource Graph answers for all of them at once; it may hold nothing of a subscription, or keep
-    silent about a forbidden one, so those without a workspace there are asked directly.
+    Resource Graph answers for all of them at once. It keeps silent about what is forbidden, so
+    subscriptions without a workspace there are asked directly. A subscription counts as refused
+    where its workspaces cannot be listed, or none of them shows its computes.
 
     Raises:
         UnauthorizedError: the token was refused.
         AzureError: not a single subscription could be read.
     """
     asked = [s.lower() for s in subscriptions] or _visible(connection)
-    found: dict[str, list[Document]] = {s: [] for s in asked}
-    for document in connection.graph.query(_ALL_WORKSPACES, asked) if asked else ():
-        found.setdefault(subscription_of(document["id"]), []).append(document)
-    refused: dict[str, AzureError] = {}
-    for subscription in [s for s, documents in found.items() if not documents]:
-        try:
-            found[subscription] = list(connection.arm.list(_workspaces_path(subscription)))
-        except (ForbiddenError, NotFoundError) as error:
-            refused[subscription] = error
-    if asked and len(refused) == len(found):
+    found, refused = _workspaces(connection, asked)
+    spelling = _spelling(connection, [w for some in found.values() for w in some])
+    contents: dict[str, list[_Contents]] = {}
+    for subscription, workspaces in found.items():
+        read = connection.map(lambda w: _contents(connection, w, spelling), workspaces)
+        if read and all(each.refused for each in read):
+            refused[subscription] = next(each.refused for each in read if each.refused)
+        else:
+            contents[subscription] = read
+    if asked and len(refused) == len(asked):
         raise next(iter(refused.values()))
-    readable = [s for s in found if s not in refused]
-    workspaces = [workspace_resource(d) for s in readable for d in found[s]]
-    spelling = _spelling(connection, workspaces)
-    contents = connection.map(lambda w: _contents(connection, w, spelling), workspaces)
+    every = [each for read in contents.values() for each in read]
     return Inventory(
-        subscriptions=tuple(readable),
-        resources=(*workspaces, *(r for resources, _ in contents for r in resources)),
+        subscriptions=tuple(contents),
+        resources=tuple(r for each in every for r in (each.workspace, *each.resources)),
         problems=(
             *(problem_of(f"/subscriptions/{s}", error) for s, error in refused.items()),
-            *(problem for _, problems in contents for problem in problems),
+            *(problem for each in every for problem in each.problems),
         ),
     )
 
@@ -189,8 +198,22 @@ def _visible(connection: Connection) -> list[str]:
     return [document["subscriptionId"].lower() for document in documents]
 
 
-def _workspaces_path(subscription: str) -> str:
-    return f"/subscriptions/{subscription}/providers/{_PROVIDER}/workspaces"
+def _workspaces(
+    connection: Connection, subscriptions: Sequence[str]
+) -> tuple[dict[str, list[Resource]], dict[str, AzureError]]:
+    """Return the workspaces of each subscription, and why some could not be listed."""
+    found: dict[str, list[Resource]] = {subscription: [] for subscription in subscriptions}
+    for document in connection.graph.query(_ALL_WORKSPACES, subscriptions) if found else ():
+        found[subscription_of(document["id"])].append(workspace_resource(document))
+    refused: dict[str, AzureError] = {}
+    for subscription in [s for s, workspaces in found.items() if not workspaces]:
+        path = f"/subscriptions/{subscription}/providers/{_PROVIDER}/workspaces"
+        try:
+            found[subscription] = [workspace_resource(d) for d in connection.arm.list(path)]
+        except (ForbiddenError, NotFoundError) as error:
+            refused[subscription] = error
+            del found[subscription]
+    return found, refused
 
 
 def _spelling(connection: Connection, workspaces: Sequence[Resource]) -> Spelling:
@@ -211,19 +234,18 @@ def _spelling(connection: Connection, workspaces: Sequence[Resource]) -> Spellin
     return {name.lower(): name for names in connection.map(sizes, places) for name in names}
 
 
-def _contents(
-    connection: Connection, workspace: Resource, spelling: Spelling
-) -> tuple[list[Resource], list[Problem]]:
-    resources: list[Resource] = []
-    problems: list[Problem] = []
-    for read in (_computes, _deployments):
-        try:
-            resources.extend(read(connection, workspace, spelling))
-        except UnauthorizedError:
-            raise
-        except AzureError as error:
-            problems.append(problem_of(workspace.resource_id, error))
-    return resources, problems
+def _contents(connection: Connection, workspace: Resource, spelling: Spelling) -> _Contents:
+    try:
+        computes = tuple(_computes(connection, workspace, spelling))
+    except ForbiddenError as error:
+        problem = problem_of(workspace.resource_id, error)
+        return _Contents(workspace=workspace, problems=(problem,), refused=error)
+    try:
+        deployments = tuple(_deployments(connection, workspace, spelling))
+    except (ForbiddenError, NotFoundError) as error:
+        problem = problem_of(workspace.resource_id, error)
+        return _Contents(workspace=workspace, resources=computes, problems=(problem,))
+    return _Contents(workspace=workspace, resources=(*computes, *deployments))
 
 
 def _computes(

@@ -219,7 +219,7 @@ def _groups(computes: Sequence[Resource]) -> Iterator[list[Resource]]:
 
 
 def _nodes(compute: Resource) -> int:
-    """Return about how many nodes a compute has in a day: a cluster's come and go below its most."""
+    """Return about how many nodes a compute has in a day; a cluster's come and go."""
     most = compute.settings.get("max_nodes") if compute.kind is Kind.CLUSTER else 1
     return int(most or 1)
 
