@@ -144,7 +144,8 @@ def detail_row(record: Mapping[str, str], *, amortized: bool) -> Row:
         "currency": record["currency"],
         "compute_name": compute,
         "vm_size": info.get("ServiceType"),
-        "component": _USAGE_TYPES.get(usage) or _CATEGORIES.get(category, "other"),
+        # Bandwidth has the usage type of the machines that caused it, so the category goes first.
+        "component": _CATEGORIES.get(category) or _USAGE_TYPES.get(usage, "other"),
         "attribution": Attribution.EXACT.value if compute else None,
         "tags": _text(tags),
     }

@@ -1,0 +1,216 @@
+import csv
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from optimizer.azure.connect import Connection, connect
+from optimizer.azure.costs import rows_of
+from optimizer.collectors.costs import (
+    collect_costs,
+    detail_rows,
+    distinct_tag,
+    merged,
+    query_bodies,
+    query_row,
+)
+from optimizer.collectors.inventory import collect_inventory, compute_resource, workspace_resource
+from optimizer.config import AzureSettings
+from optimizer.errors import AzureError, NotFoundError
+from optimizer.model import Kind, Resource, Window
+from tests.conftest import Emulator
+from tests.estates import (
+    START_UTC,
+    SUBSCRIPTION,
+    cluster,
+    diagnostics,
+    instance,
+    job,
+    workspace,
+    write_estate,
+)
+from tests.recorded import answers, recorded
+
+HOME = workspace()
+SCOPE = HOME["id"].lower()
+
+
+def door_to(emulator: Emulator) -> Connection:
+    return connect(
+        AzureSettings(endpoint=emulator.url, ca_file=emulator.ca_file, credential="emulator")
+    )
+
+
+def resource(document: dict[str, Any]) -> Resource:
+    found = compute_resource(document, workspace_resource(HOME), {})
+    assert found
+    return found
+
+
+def export(folder: Path, rows: list[dict[str, str]]) -> Path:
+    file = folder / "part.csv"
+    with file.open("w", encoding="utf-8-sig", newline="") as text:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def line(**columns: str) -> dict[str, str]:
+    return {
+        "Date": "01/31/2026",
+        "ResourceId": HOME["id"],
+        "MeterCategory": "Virtual Machines",
+        "MeterName": "D3 v2",
+        "Cost": "2.5",
+        "Quantity": "10",
+        "UnitPrice": "0.25",
+        "PayGPrice": "0.3",
+        "BillingCurrency": "EUR",
+        "AdditionalInfo": '{"PoolName":"cpu_84f29f84-4ac2-4286-9879-731da9be5607"}',
+        "Tags": '"team": "vision"',
+    } | columns
+
+
+def test_a_line_goes_to_its_compute(tmp_path: Path) -> None:
+    (row,) = detail_rows(export(tmp_path, [line()]), amortized=True)
+    assert row["resource_id"] == f"{SCOPE}/computes/cpu"
+    assert (row["attribution"], row["component"]) == ("exact", "vm")
+    assert row["charge_date"] == datetime(2026, 1, 31, tzinfo=UTC)
+    assert (row["effective_cost"], row["contracted_cost"], row["list_cost"]) == (2.5, 2.5, 3.0)
+    assert (row["currency"], row["tags"]) == ("EUR", '{"team": "vision"}')
+
+
+def test_another_agreement_spells_columns_otherwise(tmp_path: Path) -> None:
+    modern = {
+        "date": "2026-01-31",
+        "ResourceId": HOME["id"],
+        "costInBillingCurrency": "-1",
+        "billingCurrency": "EUR",
+        "additionalInfo": "",
+    }
+    (row,) = detail_rows(export(tmp_path, [modern]), amortized=False)
+    assert (row["billed_cost"], row["quantity"], row["attribution"]) == (-1.0, None, None)
+    assert row["resource_id"] == SCOPE
+
+
+def test_a_file_without_costs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AzureError, match="no column for cost, currency"):
+        list(detail_rows(export(tmp_path, [{"Date": "x", "ResourceId": "y"}]), amortized=False))
+
+
+def test_what_is_not_machine_learning_is_passed_over(tmp_path: Path) -> None:
+    other = line(ResourceId="/subscriptions/s/resourceGroups/g/providers/Microsoft.Sql/servers/x")
+    assert list(detail_rows(export(tmp_path, [other]), amortized=False)) == []
+
+
+def test_an_unknown_amount_stays_unknown(tmp_path: Path) -> None:
+    file = export(tmp_path, [line(PayGPrice="", Quantity="")])
+    both = [row for amortized in (False, True) for row in detail_rows(file, amortized=amortized)]
+    (row,) = merged(both).to_dict("records")
+    assert (row["billed_cost"], row["effective_cost"]) == (2.5, 2.5)
+    assert pd.isna(row["list_cost"])
+    assert pd.isna(row["quantity"])
+
+
+def test_recorded_lines_of_instances(tmp_path: Path) -> None:
+    rows = recorded("azure/examples/rec-ea-amortizedcost-azureml-rows.json")
+    found = list(detail_rows(export(tmp_path, rows), amortized=True))
+    assert [row["component"] for row in found] == [
+        "disk",
+        "ip",
+        "bandwidth",
+        "bandwidth",
+        "load_balancer",
+    ]
+    assert {row["compute_name"] for row in found} == {"azurepc", "samutrej1"}
+    assert sum(row["effective_cost"] for row in found) == pytest.approx(0.03006758)
+
+
+def test_recorded_query_rows_are_read_by_name() -> None:
+    body = answers("CostFilterTest.test_cost_resource")[-1]
+    (row,) = rows_of(body["properties"])
+    assert (row["PreTaxCost"], row["Currency"]) == (0.16403, "USD")
+
+
+def test_a_tag_must_tell_the_computes_apart() -> None:
+    same = [resource(cluster(HOME, n, tags={"team": "a", "owner": n})) for n in ("one", "two")]
+    assert distinct_tag(same) == "owner"
+    assert distinct_tag([*same, resource(cluster(HOME, "three", tags={"team": "a"}))]) is None
+
+
+def test_a_query_row_is_tagged_or_stays_the_workspaces() -> None:
+    ana = resource(instance(HOME, "ci-ana"))
+    plain = {"ResourceId": SCOPE, "UsageDate": 20260131, "Cost": 1.5, "Currency": "EUR"}
+    tagged = query_row(plain | {"TagKey": "owner", "TagValue": "Ana"}, {(SCOPE, "ana"): ana})
+    bare = query_row(plain | {"MeterCategory": "Load Balancer"}, {})
+    assert tagged
+    assert bare
+    assert (tagged["resource_id"], tagged["attribution"]) == (ana.resource_id, "tag")
+    assert (bare["resource_id"], bare["attribution"]) == (SCOPE, None)
+    assert bare["component"] == "load_balancer"
+
+
+def test_a_filter_of_one_condition_stands_alone() -> None:
+    bodies = query_bodies(date(2026, 1, 1), date(2026, 1, 31), tag=None)
+    assert [body["dataset"].get("filter", {}).keys() for body in bodies] == [
+        set(),
+        {"dimensions"},
+    ]
+
+
+@pytest.fixture(scope="module")
+def without_details(
+    emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
+) -> Emulator:
+    """Return an estate whose offer has no cost details, over the end of a month."""
+    computes = [cluster(HOME, name, tags={"owner": name}) for name in ("one", "two")]
+    jobs = [job(computes[i % 2], START_UTC.replace(day=6 + i), run_seconds=7200) for i in range(20)]
+    return emulator(
+        write_estate(
+            tmp_path_factory.mktemp("offers") / "query",
+            resources=[HOME, diagnostics(HOME), *computes, instance(HOME, tags={"owner": "ana"})],
+            jobs=jobs,
+            days=35,
+            telemetry={"cost_details": False},
+        )
+    )
+
+
+def queried(azure: Emulator) -> tuple[pd.DataFrame, list[str]]:
+    door = door_to(azure)
+    computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER, Kind.INSTANCE)
+    window = Window(start_utc=START_UTC, end_utc=azure.now_utc)
+    frame, problems = collect_costs(door, SUBSCRIPTION, computes, window)
+    return frame, [problem.what for problem in problems]
+
+
+def test_without_details_tags_tell_and_the_sum_is_the_bill(without_details: Emulator) -> None:
+    frame, problems = queried(without_details)
+    bill = without_details.bill(START_UTC, without_details.now_utc)
+    assert frame["billed_cost"].sum() == pytest.approx(bill["total"], abs=0.01)
+    machines = frame[frame["component"] == "vm"]
+    assert machines["attribution"].value_counts().to_dict() == {"tag": len(machines)}
+    assert set(frame.loc[frame["component"] != "vm", "attribution"].isna()) == {True}
+    assert "does not support the Cost Details API" in problems[0]
+
+
+def test_cost_managements_own_way_to_ask_for_patience_is_heard(
+    without_details: Emulator,
+) -> None:
+    patience = {"x-ms-ratelimit-microsoft.costmanagement-qpu-retry-after": "1"}
+    without_details.fault(
+        status=429, path_contains="CostManagement/query", times=1, headers=patience
+    )
+    assert len(queried(without_details)[0])
+
+
+def test_the_link_of_a_file_is_never_told(without_details: Emulator, tmp_path: Path) -> None:
+    link = f"{without_details.url}/blob/costdetails/none/part0.csv?sig=secret"
+    with (tmp_path / "x").open("wb") as file, pytest.raises(NotFoundError) as caught:
+        door_to(without_details).costs.download(link, file)
+    assert "sig" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,135 @@
+from typing import Any
+
+import pytest
+
+from optimizer.collectors.inventory import compute_resource, deployment_resource, workspace_resource
+from optimizer.model import Kind, Resource
+from tests.estates import cluster, instance, workspace
+from tests.recorded import answers, recorded
+
+HOME = workspace_resource(workspace())
+
+
+def read(document: dict[str, Any], **spelling: str) -> Resource:
+    found = compute_resource(document, HOME, spelling)
+    assert found
+    return found
+
+
+def changed(document: dict[str, Any], **properties: Any) -> dict[str, Any]:
+    document["properties"]["properties"] |= properties
+    return document
+
+
+def test_ids_are_lower_case_and_the_document_is_kept_as_sent() -> None:
+    document = workspace("WS-Vision")
+    found = workspace_resource(document)
+    assert found.resource_id == document["id"].lower()
+    assert found.arm["id"] == document["id"]
+
+
+@pytest.mark.parametrize(
+    ("idle", "seconds"), [("PT120S", 120), ("PT2H", 7200), ("P1D", 86400), (None, 120)]
+)
+def test_idle_times_are_compared_as_seconds(idle: str | None, seconds: int) -> None:
+    scale = {"minNodeCount": 1, "maxNodeCount": 3, "nodeIdleTimeBeforeScaleDown": idle}
+    found = read(changed(cluster(workspace()), scaleSettings=scale))
+    assert found.settings == {"min_nodes": 1, "max_nodes": 3, "idle_seconds": seconds}
+
+
+@pytest.mark.parametrize(("idle", "minutes"), [("PT1H", 60), ("PT45M", 45), (None, None)])
+def test_no_idle_shutdown_is_none(idle: str | None, minutes: int | None) -> None:
+    found = read(instance(workspace(), idle_shutdown=idle))
+    assert found.settings["idle_shutdown_minutes"] == minutes
+
+
+def test_what_keeps_an_instance_awake_is_a_setting() -> None:
+    schedule = {"action": "Stop", "status": "Enabled"}
+    document = changed(
+        instance(workspace(), schedules=[schedule]),
+        sshSettings={"sshPublicAccess": "Enabled"},
+        customServices=[{"name": "rstudio"}],
+    )
+    assert read(document).settings == {
+        "idle_shutdown_minutes": None,
+        "ssh_public_access": True,
+        "custom_applications": ["rstudio"],
+        "schedules": [schedule],
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "priority"), [("LowPriority", "low_priority"), ("Dedicated", "dedicated")]
+)
+def test_priorities_have_one_spelling(sent: str, priority: str) -> None:
+    assert read(cluster(workspace(), priority=sent)).vm_priority == priority
+
+
+@pytest.mark.parametrize(
+    ("tags", "owner"),
+    [
+        ({"Owner": "ana"}, "ana"),
+        ({"createdBy": "ben"}, "ben"),
+        ({"owner": "", "contact": "cleo"}, "cleo"),
+        ({"team": "vision"}, None),
+    ],
+)
+def test_tags_name_the_owner(tags: dict[str, str], owner: str | None) -> None:
+    assert read(cluster(workspace(), tags=tags)).owner == owner
+
+
+def test_an_instance_belongs_to_who_made_it() -> None:
+    assert read(instance(workspace())).owner == "Ana"
+
+
+def test_attached_computes_are_passed_over() -> None:
+    document = cluster(workspace())
+    document["properties"]["computeType"] = "Kubernetes"
+    assert compute_resource(document, HOME, {}) is None
+
+
+def test_a_deployment_pays_for_its_instances() -> None:
+    document = {
+        "id": f"{workspace()['id']}/onlineEndpoints/e/deployments/blue",
+        "name": "blue",
+        "location": "eastus",
+        "sku": {"name": "Default", "capacity": 3},
+        "properties": {"instanceType": "STANDARD_DS3_V2", "provisioningState": "Succeeded"},
+    }
+    found = deployment_resource(document, HOME, {"standard_ds3_v2": "Standard_DS3_v2"})
+    assert (found.kind, found.sku, found.settings) == (
+        Kind.DEPLOYMENT,
+        "Standard_DS3_v2",
+        {"instances": 3},
+    )
+
+
+@pytest.mark.parametrize("cassette", ["test_query", "test_additional_attributes"])
+def test_a_recorded_workspace_and_its_cluster(cassette: str) -> None:
+    found = answers(f"MachineLearningWorkspaceComputeInstancesFilterTest.{cassette}")
+    home = workspace_resource(found[0]["value"][0])
+    spelling = {"standard_d1_v2": "Standard_D1_v2"}
+    compute = compute_resource(found[1]["value"][0], home, spelling)
+    assert compute
+    assert (home.region, f"{home.created_utc:%F %T}") == ("eastus", "2022-08-31 08:12:07")
+    assert (compute.sku, compute.vm_priority) == ("Standard_D1_v2", "low_priority")
+    assert compute.settings == {"min_nodes": 0, "max_nodes": 2, "idle_seconds": 120}
+    assert compute.workspace_id == home.resource_id
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "owner", "state"),
+    [
+        ("AmlCompute", Kind.CLUSTER, None, "Resizing"),
+        ("ComputeInstance", Kind.INSTANCE, "foobar@microsoft.com", "Running"),
+    ],
+)
+def test_the_documented_examples(file: str, kind: Kind, owner: str | None, state: str) -> None:
+    example = recorded(f"azure/examples/spec-compute-get-{file}.json")
+    found = read(example["responses"]["200"]["body"])
+    assert (found.kind, found.owner, found.state, found.sku) == (
+        kind,
+        owner,
+        state,
+        "STANDARD_NC6",
+    )
