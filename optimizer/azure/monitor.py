@@ -20,7 +20,7 @@ from azure.monitor.query import LogsQueryClient
 from azure.monitor.querymetrics import MetricsClient
 
 from optimizer.azure.access import ARM_SCOPE, Access, azure_errors, check, url
-from optimizer.errors import AzureError, NotFoundError
+from optimizer.errors import AzureError, ForbiddenError, NotFoundError
 from optimizer.model import Window
 from optimizer.units import iso_utc, utc
 
@@ -94,14 +94,15 @@ class Monitor:
     ) -> list[MetricSeries]:
         """Return the series of up to `BATCH_LIMIT` resources of one subscription and region.
 
-        Where the region has no batch API, each resource is asked for on its own.
+        Where the region has no batch API, or the account may not read metrics of the whole
+        subscription as that one asks, each resource is asked for on its own.
 
         Raises:
             AzureError: also where Azure has more series than one answer may hold.
         """
         try:
             return self._batch(region, resource_ids, question)
-        except NotFoundError:
+        except (ForbiddenError, NotFoundError):
             return [s for each in resource_ids for s in self._single(each, question)]
 
     def _batch(

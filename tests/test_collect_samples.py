@@ -1,0 +1,186 @@
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from optimizer.azure.connect import connect
+from optimizer.azure.monitor import SERIES_LIMIT, MetricSeries, parse_batch
+from optimizer.collectors.inventory import collect_inventory, compute_resource, workspace_resource
+from optimizer.collectors.samples import collect_samples, questions_for, sample_rows
+from optimizer.config import AnalysisSettings, AzureSettings
+from optimizer.errors import AzureError
+from optimizer.model import Kind, Resource, Window
+from tests.conftest import Emulator
+from tests.estates import GPU_SKU, START_UTC, cluster, instance, workspace
+from tests.recorded import recorded
+
+MINUTE = timedelta(minutes=1)
+DAY = Window(start_utc=START_UTC, end_utc=START_UTC + timedelta(days=1))
+HOME = workspace()
+NAN = float("nan")
+
+
+def resource(document: dict[str, Any], home: dict[str, Any] = HOME) -> Resource:
+    found = compute_resource(document, workspace_resource(home), {})
+    assert found
+    return found
+
+
+CI = resource(instance(HOME, "ci-ana"))
+GPU = resource(cluster(HOME, "gpu", sku=GPU_SKU))
+
+
+def series(compute: Resource, metric: str, *values: float, device: str = "") -> MetricSeries:
+    start = np.datetime64("2026-01-05T09:00", "s")
+    labels = {"computename": compute.name.upper(), "instanceid": "n1"}
+    return MetricSeries(
+        resource_id=compute.workspace_id,
+        metric=metric,
+        dimensions=labels | ({"deviceid": device} if device else {}),
+        times=start + np.arange(len(values)) * np.timedelta64(60, "s"),
+        average=np.array(values) / 2,
+        maximum=np.array(values),
+    )
+
+
+def rows(*parts: MetricSeries, **analysis: float) -> list[dict[str, Any]]:
+    computes = {(c.workspace_id, c.name): c for c in (CI, GPU)}
+    found: list[dict[str, Any]] = sample_rows(
+        parts, computes, MINUTE, AnalysisSettings(**analysis)
+    ).to_pylist()
+    return found
+
+
+def test_percent_becomes_per_mille_and_what_is_missing_is_no_row() -> None:
+    found = rows(
+        series(CI, "CpuUtilizationPercentage", 12.34, NAN, 100.2),
+        series(CI, "CpuMemoryUtilizationPercentage", NAN, NAN, 50),
+    )
+    assert [row["minute_utc"].minute for row in found] == [0, 2]
+    assert [row["cpu_max"] for row in found] == [123, 1000]
+    assert [row["cpu_avg"] for row in found] == [62, 501]
+    assert [row["memory_max"] for row in found] == [None, 500]
+
+
+def test_an_instance_is_busy_above_the_threshold() -> None:
+    cpu = series(CI, "CpuUtilizationPercentage", 4.9, 5.0, 5.1)
+    assert [row["busy"] for row in rows(cpu)] == [False, False, True]
+    assert [row["busy"] for row in rows(cpu, idle_cpu_percent=4.0)] == [True, True, True]
+
+
+def test_memory_alone_does_not_tell_whether_it_is_busy() -> None:
+    memory = series(CI, "CpuMemoryUtilizationPercentage", 90)
+    assert [row["busy"] for row in rows(memory)] == [None]
+
+
+def test_a_run_makes_a_node_busy_however_little_it_uses() -> None:
+    gpu = series(GPU, "GpuUtilizationPercentage", 0, NAN, device="3")
+    (row,) = rows(gpu)
+    assert (row["busy"], row["device_id"], row["gpu_max"], row["cpu_max"]) == (
+        True,
+        "3",
+        0,
+        None,
+    )
+
+
+def test_series_of_strangers_are_passed_over() -> None:
+    stranger = resource(instance(HOME, "ci-gone"))
+    assert rows(series(stranger, "CpuUtilizationPercentage", 50)) == []
+
+
+def test_metrics_with_holes_of_their_own_meet_at_the_same_minutes() -> None:
+    cpu = series(CI, "CpuUtilizationPercentage", 10, 20, 30)
+    memory = series(CI, "CpuMemoryUtilizationPercentage", 1)
+    assert [(r["cpu_max"], r["memory_max"]) for r in rows(cpu, memory)] == [
+        (100, 10),
+        (200, None),
+        (300, None),
+    ]
+
+
+def test_gpus_are_asked_of_those_that_have_some() -> None:
+    asked = list(questions_for([CI, GPU], DAY))
+    assert [(q.question.metrics[0], q.question.filter) for q in asked] == [
+        ("CpuUtilizationPercentage", "ComputeName eq 'ci-ana' and InstanceId eq '*'"),
+        ("CpuUtilizationPercentage", "ComputeName eq 'gpu' and InstanceId eq '*'"),
+        (
+            "GpuUtilizationPercentage",
+            "ComputeName eq 'gpu' and InstanceId eq '*' and DeviceId eq '*'",
+        ),
+    ]
+
+
+def test_one_question_holds_one_region_and_fifty_workspaces() -> None:
+    homes = [workspace(f"ws-{n}", region="eastus" if n < 60 else "westeurope") for n in range(61)]
+    computes = [resource(instance(home, "ci"), home) for home in homes]
+    asked = list(questions_for(computes, DAY))
+    assert {region for q in asked for region in [q.region]} == {"eastus", "westeurope"}
+    assert max(len(q.workspace_ids) for q in asked) <= 50
+    assert sum(len(q.workspace_ids) for q in asked) == 61
+
+
+def test_windows_are_cut_so_that_no_answer_grows_too_long() -> None:
+    many = [resource(instance(HOME, f"ci-{n:02}")) for n in range(40)]
+    month = Window(start_utc=START_UTC, end_utc=START_UTC + timedelta(days=28))
+    parts = [q.question.window for q in questions_for(many, month)]
+    assert [p.start_utc for p in parts[1:]] == [p.end_utc for p in parts[:-1]]
+    assert (parts[0].start_utc, parts[-1].end_utc) == (month.start_utc, month.end_utc)
+    points = max(p.length / MINUTE for p in parts) * 40 * 2
+    assert points * 80 <= 32e6
+
+
+def test_the_documented_answer_is_read() -> None:
+    example = recorded("azure/examples/doc-metrics-getBatch.json")
+    (one,) = parse_batch(orjson.dumps(example["response"]))
+    assert one.dimensions == {"apiname": "EntityGroupTransaction"}
+    assert one.resource_id.endswith("/storageaccounts/testaccount")
+    assert one.maximum.tolist() == [10976, 10980]
+    assert one.times[1] == np.datetime64("2023-04-21T12:00:00")
+
+
+def answer(points: list[dict[str, Any]], *, number: int = 1) -> bytes:
+    one = {"metadatavalues": [], "data": points}
+    metric = {"id": "m", "name": {"value": "X"}, "timeseries": [one] * number}
+    return orjson.dumps({"values": [{"resourceid": "/R", "value": [metric]}]})
+
+
+def test_times_off_the_grid_are_read_one_by_one() -> None:
+    stamps = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z", "2026-01-01T00:05:00Z"]
+    (one,) = parse_batch(answer([{"timeStamp": stamp} for stamp in stamps]))
+    assert one.times.tolist() == [datetime(2026, 1, 1, 0, m) for m in (0, 1, 5)]  # noqa: DTZ001
+    assert np.isnan(one.average).all()
+
+
+def test_a_full_answer_may_have_been_cut_and_is_an_error() -> None:
+    with pytest.raises(AzureError, match="fewer days"):
+        list(parse_batch(answer([], number=SERIES_LIMIT)))
+
+
+@pytest.fixture(scope="module")
+def played(emulator: Callable[[Path], Emulator], small_estate: Path) -> Emulator:
+    """Return an emulator of the small estate that only this module troubles."""
+    return emulator(small_estate)
+
+
+@pytest.fixture
+def troubled(played: Emulator) -> Iterator[Emulator]:
+    yield played
+    played.heal()
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_without_the_batch_each_workspace_is_asked(troubled: Emulator, status: int) -> None:
+    settings = AzureSettings(endpoint=troubled.url, ca_file=troubled.ca_file, credential="emulator")
+    door = connect(settings)
+    computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER, Kind.INSTANCE)
+    batch = collect_samples(door, computes, DAY, AnalysisSettings())
+    troubled.fault(status=status, path_contains="metrics:getBatch")
+    single = collect_samples(door, computes, DAY, AnalysisSettings())
+    key = [("resource_id", "ascending"), ("device_id", "ascending"), ("minute_utc", "ascending")]
+    assert single.num_rows > 1000
+    assert single.sort_by(key).equals(batch.sort_by(key))
