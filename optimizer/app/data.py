@@ -1,7 +1,7 @@
 """What the pages show. The only cache: pages ask here, and here asks the pipeline."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeAlias
@@ -59,7 +59,7 @@ def roll_back(run_id: str, *, who: str) -> Iterator[Outcome | Run]:
     return followed(lambda tell: pipeline.rollback(used, run_id, who=who, on_outcome=tell))
 
 
-def followed(work: Work) -> Iterator[Outcome | Run]:
+def followed(work: Work) -> Generator[Outcome | Run, None, None]:
     """Yield each outcome of `work` as it is told, then its run; raises what `work` raises."""
     # A thread of its own: closing the page or a click elsewhere ends the page's script, and that
     # must not end a run between two of its steps.

@@ -11,7 +11,7 @@ from optimizer.app.app_pages.plan import choose_by_hand, plan
 from optimizer.app.words import RISK_COLOURS, dateline, literal
 from optimizer.model import Finding, Kind, Level
 from optimizer.report.findings import change_words, effect_lines, finding_rows, owner_words
-from optimizer.report.words import count, money, money_range, printable
+from optimizer.report.words import count, money, money_range, printable, resource_name
 
 ASKED = "finding"
 """The query parameter that names a finding to open."""
@@ -113,7 +113,11 @@ def _one(found: Analysis, finding: Finding) -> None:
     st.divider()
     st.header(literal(finding.title))
     _badges(finding)
-    st.text(finding.why)
+    st.text(
+        f"{resource_name(finding.resource_id)} in {printable(finding.workspace)}, "
+        f"owner {owner_words(finding.owner)}"
+    )
+    st.text(printable(finding.why))
     if st.button("Plan this change", type="primary", icon=":material/checklist:"):
         choose_by_hand(finding.id)
         st.switch_page(st.Page(plan))
