@@ -142,7 +142,7 @@ def url(path: str, **query: str) -> str:
     """Return a path with its query, quoted as Azure reads it.
 
     >>> url("/x", api_version="1", filter="a eq 'b c'")
-    "/x?api-version=1&filter=a%20eq%20%27b%20c%27"
+    '/x?api-version=1&filter=a%20eq%20%27b%20c%27'
     """
     named = {name.replace("_", "-"): value for name, value in query.items()}
     return f"{path}?{urlencode(named, quote_via=quote)}" if query else path

@@ -227,6 +227,7 @@ def _series(resource_id: str, metric: Mapping[str, Any]) -> Iterator[MetricSerie
         )
     for series in metric["timeseries"]:
         points = series.get("data") or []
+        values = _values(points, ("average", "maximum"))
         yield MetricSeries(
             resource_id=resource_id.lower(),
             metric=name,
@@ -235,9 +236,20 @@ def _series(resource_id: str, metric: Mapping[str, Any]) -> Iterator[MetricSerie
                 for value in series.get("metadatavalues") or []
             },
             times=_times(points),
-            average=np.array([point.get("average") for point in points], np.float64),
-            maximum=np.array([point.get("maximum") for point in points], np.float64),
+            average=values["average"],
+            maximum=values["maximum"],
         )
+
+
+def _values(
+    points: Sequence[Mapping[str, Any]], aggregations: Sequence[str]
+) -> Mapping[str, Floats]:
+    """Read the aggregations of points; most points have none, and are passed over quickly."""
+    filled = [i for i, point in enumerate(points) if len(point) > 1]
+    values = {name: np.full(len(points), np.nan) for name in aggregations}
+    for name, numbers in values.items():
+        numbers[filled] = np.array([points[i].get(name) for i in filled], np.float64)
+    return values
 
 
 def _times(points: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.datetime64]:

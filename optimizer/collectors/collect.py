@@ -204,6 +204,8 @@ def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -
     def place(workspace: Resource) -> tuple[str, str]:
         return subscription_of(workspace.resource_id), workspace.region
 
+    parts: list[pa.Table] = []
+    read: list[str] = []
     for _, here in groupby(sorted(workspaces, key=place), key=place):
         group = list(here)
         computes = run.computes_of(group, Kind.CLUSTER, Kind.INSTANCE)
@@ -212,7 +214,10 @@ def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -
             partial(collect_samples, run.connection, computes, window, run.analysis), *ids
         )
         if rows is not None:
-            run.write(SAMPLES, rows, Coverage(scopes=ids, window=window))
+            parts.append(rows)
+            read.extend(ids)
+    if parts:
+        run.write(SAMPLES, pa.concat_tables(parts), Coverage(scopes=read, window=window))
 
 
 def _partials(run: _Collection, start: datetime) -> None:

@@ -59,7 +59,7 @@ def collect_node_minutes(
     except AzureError as error:
         events, problems = [], [problem_of(workspace.resource_id, error)]
     logged = minutes_from_events(events, clusters, window)
-    known = set(logged["resource_id"]) if len(logged) else set()
+    known = set(logged["resource_id"].unique()) if len(logged) else set()
     rest = [cluster for cluster in clusters if cluster.resource_id not in known]
     parts = [logged]
     if rest:

@@ -27,7 +27,7 @@ _GPU = {"GpuUtilizationPercentage": "gpu", "GpuMemoryUtilizationPercentage": "gp
 
 _NAMES_A_FILTER = 40
 """Keeps the address of a request well under 8 kB."""
-_CLUSTER_WINDOW = timedelta(days=2)
+_CLUSTER_WINDOW = timedelta(days=1)
 """Nodes come and go, and each has a series as long as the window, empty where it was not there."""
 _BYTES_A_POINT = 80
 _BYTES_AN_ANSWER = 32e6
@@ -64,15 +64,13 @@ def collect_samples(
     Raises:
         AzureError: the metrics of a region cannot be read.
     """
-    questions = list(questions_for(computes, window))
-    answers = connection.map(
-        lambda q: connection.monitor.metrics(q.region, q.workspace_ids, q.question), questions
-    )
     by_name = {(c.workspace_id, c.name.lower()): c for c in computes}
-    parts = [
-        sample_rows(series, by_name, question.question.grain, analysis)
-        for question, series in zip(questions, answers, strict=True)
-    ]
+
+    def rows(asked: SampleQuestion) -> pa.Table:
+        series = connection.monitor.metrics(asked.region, asked.workspace_ids, asked.question)
+        return sample_rows(series, by_name, asked.question.grain, analysis)
+
+    parts = connection.map(rows, list(questions_for(computes, window)))
     return pa.concat_tables([SAMPLES.schema.empty_table(), *parts])
 
 

@@ -27,6 +27,8 @@ from optimizer.units import iso_utc, utc
 _ROW_GROUP_ROWS = 1 << 20
 _COLLECTED = b"collected"
 _DAY = timedelta(days=1)
+_EPOCH = date(1970, 1, 1)
+_SECONDS_PER_DAY = 86400
 
 # Integers and booleans keep their null: as NumPy types a null would turn them into floats.
 _PANDAS_TYPES = {
@@ -160,12 +162,16 @@ class Lake:
         if table.day_column is None:
             yield self._folder(table) / "all.parquet", rows
             return
-        days = pc.floor_temporal(rows[table.day_column], unit="day").cast(pa.date32())
-        present = set(pc.unique(days).to_pylist())
-        covered = set(days_of(coverage.window)) if coverage else set()
-        for day in sorted(present | covered):
-            part = rows.filter(pc.equal(days, pa.scalar(day, pa.date32())))
-            yield self._day_file(table, day), part
+        seconds = rows[table.day_column].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+        numbers = seconds.to_numpy() // _SECONDS_PER_DAY
+        order = np.argsort(numbers, kind="stable")
+        by_day = rows.take(pa.array(order))
+        covered = [(day - _EPOCH).days for day in days_of(coverage.window)] if coverage else []
+        days = np.union1d(numbers, np.array(covered, np.int64))
+        bounds = np.searchsorted(numbers[order], np.append(days, days[-1:] + 1))
+        for day, start, end in zip(days.tolist(), bounds[:-1], bounds[1:], strict=True):
+            file = self._day_file(table, _EPOCH + timedelta(days=day))
+            yield file, by_day.slice(start, end - start)
 
     def _overlay(self, table: Table, file: Path, rows: pa.Table, coverage: Coverage | None) -> None:
         collected = dict(self._collected(file))
@@ -180,17 +186,16 @@ class Lake:
                 until = min(until, start_of(date.fromisoformat(file.stem)) + _DAY)
             for scope in coverage.scopes:
                 collected[scope] = max(until, collected.get(scope, until))
-        self._save(table, file, _last_of_each_key(table, rows), collected)
+        self._save(table, file, rows, collected)
 
     def _save(
         self, table: Table, file: Path, rows: pa.Table, collected: Mapping[str, datetime]
     ) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         memory = orjson.dumps({scope: iso_utc(until) for scope, until in collected.items()})
-        ordered = rows.sort_by([(name, "ascending") for name in table.key])
         temporary = file.with_suffix(".tmp")
         pq.write_table(
-            ordered.replace_schema_metadata({_COLLECTED: memory}),
+            _in_order(table, rows).replace_schema_metadata({_COLLECTED: memory}),
             temporary,
             compression="zstd",
             row_group_size=_ROW_GROUP_ROWS,
@@ -276,16 +281,24 @@ def _covered(table: Table, rows: pa.Table, coverage: Coverage) -> pa.ChunkedArra
     return pc.and_(pc.is_in(ids, inside), _inside(rows[table.day_column], coverage.window))
 
 
-def _last_of_each_key(table: Table, rows: pa.Table) -> pa.Table:
-    keys = pd.DataFrame({name: _codes(rows[name]) for name in table.key})
-    repeated = keys.duplicated(keep="last").to_numpy()
-    return rows.filter(pa.array(~repeated)) if repeated.any() else rows
+def _in_order(table: Table, rows: pa.Table) -> pa.Table:
+    """Return rows sorted by their key; of those with the same key, the last one only."""
+    ranks = [_ranks(rows[name]) for name in table.key]
+    order = np.lexsort(ranks[::-1])
+    repeated = np.logical_and.reduce([r[order][1:] == r[order][:-1] for r in ranks])
+    kept = order[np.append(~repeated, True)[: order.size]]
+    if np.array_equal(kept, np.arange(rows.num_rows)):
+        return rows
+    return rows.take(pa.array(kept))
 
 
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return a column as whole numbers that are equal where the values are; null is one of them."""
+def _ranks(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return a column as whole numbers in the same order; null is one of them."""
+    if not pa.types.is_string(column.type):
+        return column.cast(pa.int64()).fill_null(-1).to_numpy()  # type: ignore[no-any-return]
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return encoded.indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+    ranks = pc.rank(encoded.dictionary).to_numpy()
+    return ranks.astype(np.int64)[encoded.indices.to_numpy()]  # type: ignore[no-any-return]
 
 
 def _to_pandas(rows: pa.Table) -> pd.DataFrame:
