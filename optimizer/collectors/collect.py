@@ -59,7 +59,7 @@ LONG_JOB = timedelta(days=7)
 """A job submitted this long before the window may run in it."""
 PRICES_KEEP = timedelta(days=1)
 
-_SAMPLES_A_CHUNK = 2_000_000
+_SAMPLES_A_CHUNK = 600_000
 _LONGEST_CHUNK_DAYS = 31
 _CURRENCY_BEFORE_ANY_BILL = "USD"
 
