@@ -61,33 +61,6 @@ class Line:
     is_instance: bool
     tags: Mapping[str, str]
 
-    @property
-    def dimensions(self) -> Mapping[str, str]:
-        """Return what the query can filter and group by."""
-        charge = self.charge
-        category, sub_category, meter, unit = _meter(charge)
-        parts = charge.workspace_id.split("/")
-        return {
-            "ResourceId": charge.workspace_id.lower(),
-            "ResourceType": f"{PROVIDER}/workspaces".lower(),
-            "ResourceGroup": parts[4].lower(),
-            "ResourceGroupName": parts[4].lower(),
-            "ResourceLocation": charge.region,
-            "SubscriptionId": parts[2],
-            "ServiceName": category,
-            "ServiceFamily": "Compute",
-            "ConsumedService": PROVIDER,
-            "MeterCategory": category,
-            "MeterSubCategory": sub_category,
-            "MeterSubcategory": sub_category,
-            "Meter": meter,
-            "UnitOfMeasure": unit,
-            "ChargeType": "Usage",
-            "PricingModel": "OnDemand",
-            "PublisherType": "Azure",
-            "Frequency": "UsageBased",
-        }
-
 
 def _meter(charge: Charge) -> tuple[str, str, str, str]:
     """Return a charge's meter category, sub-category, name and unit."""
@@ -287,13 +260,14 @@ def _grouping(asked: Json) -> _Column:
             (("TagKey", "String"), ("TagValue", "String")),
             lambda line: (name.lower(), _tag(line, name)),
         )
-    _check_dimension(name)
-    return ((name, "String"),), lambda line: (line.dimensions[name],)
+    value = _dimension(name)
+    return ((name, "String"),), lambda line: (value(line.charge),)
 
 
-def _check_dimension(name: str) -> None:
+def _dimension(name: str) -> Callable[[Charge], str]:
     if name not in _DIMENSIONS:
         raise _bad(f"Invalid dimension '{name}'; valid ones are {', '.join(_DIMENSIONS)}.")
+    return _DIMENSIONS[name]
 
 
 def _tag(line: Line, key: str) -> str:
@@ -337,30 +311,43 @@ def _comparison(word: str, asked: Json) -> Callable[[Line], bool]:
     values = {str(value).lower() for value in asked.get("values") or []}
     if word.startswith("tag"):
         return lambda line: _tag(line, name).lower() in values
-    _check_dimension(name)
-    return lambda line: line.dimensions[name].lower() in values
+    value = _dimension(name)
+    return lambda line: value(line.charge).lower() in values
 
 
-_DIMENSIONS = (
-    "ResourceId",
-    "ResourceType",
-    "ResourceGroup",
-    "ResourceGroupName",
-    "ResourceLocation",
-    "SubscriptionId",
-    "ServiceName",
-    "ServiceFamily",
-    "ConsumedService",
-    "MeterCategory",
-    "MeterSubCategory",
-    "MeterSubcategory",
-    "Meter",
-    "UnitOfMeasure",
-    "ChargeType",
-    "PricingModel",
-    "PublisherType",
-    "Frequency",
-)
+def _workspace_part(place: int) -> Callable[[Charge], str]:
+    return lambda charge: charge.workspace_id.split("/")[place].lower()
+
+
+def _meter_part(place: int) -> Callable[[Charge], str]:
+    return lambda charge: _meter(charge)[place]
+
+
+def _always(value: str) -> Callable[[Charge], str]:
+    return lambda _: value
+
+
+_DIMENSIONS: Mapping[str, Callable[[Charge], str]] = {
+    "ResourceId": lambda charge: charge.workspace_id.lower(),
+    "ResourceType": _always(f"{PROVIDER}/workspaces".lower()),
+    "ResourceGroup": _workspace_part(4),
+    "ResourceGroupName": _workspace_part(4),
+    "ResourceLocation": lambda charge: charge.region,
+    "SubscriptionId": _workspace_part(2),
+    "ServiceName": _meter_part(0),
+    "ServiceFamily": _always("Compute"),
+    "ConsumedService": _always(PROVIDER),
+    "MeterCategory": _meter_part(0),
+    "MeterSubCategory": _meter_part(1),
+    "MeterSubcategory": _meter_part(1),
+    "Meter": _meter_part(2),
+    "UnitOfMeasure": _meter_part(3),
+    "ChargeType": _always("Usage"),
+    "PricingModel": _always("OnDemand"),
+    "PublisherType": _always("Azure"),
+    "Frequency": _always("UsageBased"),
+}
+"""What the query can filter and group by."""
 
 
 # The cost details report

@@ -111,7 +111,7 @@ class Service:
 
     def subscriptions(self) -> list[str]:
         """Return the ids of the estate's subscriptions, in the order of its documents."""
-        ids = (document["id"].split("/")[2] for document in self.world.documents())
+        ids = (document["id"].split("/")[2] for document in self.world.estate.resources)
         return list(dict.fromkeys(ids))
 
     def begin(self, resource_id: str, *, method: str, path: str) -> Operation:

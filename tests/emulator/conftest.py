@@ -54,3 +54,21 @@ def tiny(emulator: Callable[[Path], Emulator], tiny_folder: Path) -> Emulator:
 def sdk(tiny: Emulator) -> Sdk:
     """Return the Azure SDKs, pointed at the tiny estate."""
     return Sdk(tiny)
+
+
+@pytest.fixture(scope="session")
+def bare(
+    emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
+) -> Emulator:
+    """Return a customer who sees little: bills a day late and rounded, no report, no logs."""
+    ws = workspace("ws")
+    return emulator(
+        write_estate(
+            tmp_path_factory.mktemp("estates") / "bare",
+            resources=[ws, cluster(ws, minimum=1)],
+            days=2,
+            billing={"lag_hours": 24, "round_to": 0.01, "discount": 0.1},
+            telemetry={"cost_details": False, "diagnostic_logs": False},
+            physics=NO_EXTRAS,
+        )
+    )

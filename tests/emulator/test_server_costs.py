@@ -14,6 +14,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 
 from tests.conftest import Emulator
+from tests.emulator.schemas import validate
 from tests.emulator.sdk import WORKSPACE_ID, Sdk
 from tests.estates import CPU_SKU, SUBSCRIPTION, cluster, workspace, write_estate
 
@@ -125,24 +126,20 @@ def test_the_report_writes_dates_and_tags_as_azure_does(sdk: Sdk) -> None:
     assert rows[CPU_SKU]["Tags"] == '"owner": "ana","ComputeType": "Compute Instance"'
 
 
-def test_bills_come_late_rounded_and_without_report(
-    emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    ws = workspace("ws")
-    late = emulator(
-        write_estate(
-            tmp_path_factory.mktemp("estates") / "late",
-            resources=[ws, cluster(ws, minimum=1)],
-            days=2,
-            billing={"lag_hours": 24, "round_to": 0.01, "discount": 0.1},
-            telemetry={"cost_details": False},
-            physics={"load_balancer_per_day": 0},
-        )
-    )
-    rows = Sdk(late).costs().query.usage(SCOPE, question(granularity="Daily")).rows
+def test_bills_come_late_and_rounded(bare: Emulator) -> None:
+    rows = Sdk(bare).costs().query.usage(SCOPE, question(granularity="Daily")).rows
     assert rows == [[5.4, 20260105, "USD"]]  # 24 h at 0.25 less a tenth; the second day is young
+
+
+def test_an_offer_may_have_no_report(bare: Emulator) -> None:
     with pytest.raises(HttpResponseError, match="does not support the Cost Details API"):
-        report(Sdk(late))
+        report(Sdk(bare))
+
+
+def test_the_query_has_the_shape_of_the_service(tiny: Emulator) -> None:
+    path = f"{SCOPE}/providers/Microsoft.CostManagement/query?api-version=2025-03-01"
+    answer = tiny.call("POST", path, question(grouping=[dimension("Meter")]))
+    validate(answer, "QueryResult", "derived-costmanagement-2025-03-01.json")
 
 
 def test_retail_prices_keep_their_traps(tiny: Emulator) -> None:

@@ -12,8 +12,9 @@ from optimizer.emulator.telemetry import Minutes, measured, metrics
 from optimizer.emulator.wire import epoch
 from optimizer.emulator.world import World
 from tests.conftest import Emulator
+from tests.emulator.schemas import validate
 from tests.emulator.sdk import NAMESPACE, WORKSPACE_ID, Sdk
-from tests.estates import START_UTC, cluster, instance, workspace, write_estate
+from tests.estates import START_UTC, SUBSCRIPTION, cluster, instance, workspace, write_estate
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 NOON = START_UTC + timedelta(hours=12)
@@ -115,7 +116,8 @@ def test_lost_minutes_are_the_same_ones_every_time(tmp_path: Path) -> None:
 def _minutes_seen(folder: Path) -> list[int]:
     world = World(load_estate(folder))
     window = Minutes(epoch(START_UTC) // 60, epoch(world.now_utc) // 60)
-    return measured(metrics()["idle nodes"], world, WORKSPACE_ID, window).minute.tolist()
+    samples = measured(metrics()["idle nodes"], world, WORKSPACE_ID, window)
+    return [int(minute) for minute in samples.minute]
 
 
 def test_an_instance_may_be_without_metrics(tmp_path: Path) -> None:
@@ -145,6 +147,32 @@ def test_a_wrong_question_is_refused(tiny: Emulator, query: str, says: str) -> N
     status, error = tiny.refusal("GET", path)
     assert status == 400
     assert says in error["message"]
+
+
+def test_a_month_of_minutes_may_have_gaps(tiny: Emulator) -> None:
+    query = "interval=PT30M&timespan=2026-01-05T08:00:00Z/2026-01-05T12:30:00Z"
+    path = f"{WORKSPACE_ID}/providers/Microsoft.Insights/metrics?api-version=2024-02-01&{query}"
+    gpu = "metricnames=GpuUtilizationPercentage&aggregation=count&$filter=ComputeName%20eq%20'gpu'"
+    points = tiny.call("GET", f"{path}&{gpu}")["value"][0]["timeseries"][0]["data"]
+    assert [point.get("count") for point in points] == [
+        *(None, None),  # from 08:00
+        *(30, 30),  # the first job
+        *(None, None, None, None),
+        4,  # the second job touches two minutes of two nodes
+    ]
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_answers_have_the_shape_of_the_service(tiny: Emulator, batch: bool) -> None:  # noqa: FBT001
+    query = "api-version=2024-02-01&metricnames=Idle%20Nodes&interval=PT1H"
+    if batch:
+        path = f"/subscriptions/{SUBSCRIPTION}/metrics:getBatch?{query}&metricnamespace={NAMESPACE}"
+        answer = tiny.call("POST", path, {"resourceids": [WORKSPACE_ID.lower()]})
+        del answer["values"][0]["cost"]  # in the documented example, unread by the SDK
+        validate(answer, "MetricResultsResponse", "derived-metricsbatch-2024-02-01.json")
+    else:
+        path = f"{WORKSPACE_ID}/providers/Microsoft.Insights/metrics?{query}"
+        validate(tiny.call("GET", path), "Response", "derived-insights-metrics-2024-02-01.json")
 
 
 def test_definitions_name_the_dimensions(sdk: Sdk) -> None:

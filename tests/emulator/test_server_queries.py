@@ -1,8 +1,6 @@
 """Resource Graph, Log Analytics and the activity log, read with the SDKs."""
 
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from azure.core.exceptions import HttpResponseError
@@ -10,7 +8,7 @@ from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
 from tests.conftest import Emulator
 from tests.emulator.sdk import WORKSPACE_ID, Sdk
-from tests.estates import OTHER_SUBSCRIPTION, START_UTC, cluster, workspace, write_estate
+from tests.estates import OTHER_SUBSCRIPTION, START_UTC
 
 WEEK = timedelta(days=7)
 WORKSPACES = "resources | where type =~ 'Microsoft.MachineLearningServices/Workspaces'"
@@ -86,18 +84,9 @@ def test_the_timespan_bounds_the_rows(sdk: Sdk) -> None:
     assert [row[0] for row in table.rows] == [1, 0]
 
 
-def test_without_diagnostics_there_is_no_table(
-    emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    ws = workspace("ws")
-    folder = tmp_path_factory.mktemp("estates") / "dark"
-    dark = Sdk(
-        emulator(
-            write_estate(folder, resources=[ws, cluster(ws)], telemetry={"diagnostic_logs": False})
-        )
-    )
+def test_without_diagnostics_there_is_no_table(bare: Emulator) -> None:
     with pytest.raises(HttpResponseError, match="BadArgumentError"):
-        dark.logs().query_resource(WORKSPACE_ID, "AmlComputeClusterEvent", timespan=WEEK)
+        Sdk(bare).logs().query_resource(WORKSPACE_ID, "AmlComputeClusterEvent", timespan=WEEK)
 
 
 def test_the_activity_log_tells_who_stopped_what(sdk: Sdk) -> None:
