@@ -20,8 +20,8 @@ INTERRUPTED = 130
 HAS_CHANGES = 2
 
 _NEXT = """
-Try next, in a second terminal:
-  source {script}
+Try next{where}:
+  . {script}
   optimizer explain {finding}
   optimizer plan --out plan.json
 """

@@ -52,7 +52,7 @@ def test_totals_of_nothing_spent_divide_by_nothing() -> None:
 
 def test_silence_is_explained_once_for_each_reason() -> None:
     text = not_assessed_text(analysis_of().not_assessed)
-    assert text.splitlines()[1:] == ["  2 × slow_scale_down: no metrics"]
+    assert text.splitlines()[1:] == ["  slow_scale_down, a, b: no metrics"]
     assert not_assessed_text(()) == ""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
+from scipy.special import betaincinv
 
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import ClusterFeatures, InstanceFeatures
@@ -282,9 +283,7 @@ class Habits:
 
         Beta(½, 3/2) before anything was seen: one in four, and little sure of it.
         """
-        from scipy.stats import beta  # noqa: PLC0415 - half a second that most runs never need
-
-        return float(beta.ppf(quantile, 0.5 + self.blocked, 1.5 + self.shut))
+        return float(betaincinv(0.5 + self.blocked, 1.5 + self.shut, quantile))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

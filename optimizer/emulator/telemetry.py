@@ -360,15 +360,21 @@ def _levels(
     >>> _levels([(0, 100)], [(20, 50, 40.0), (30, 40, 70.0)])
     [(0, 20, None), (20, 30, 40.0), (30, 40, 70.0), (40, 50, 40.0), (50, 100, None)]
     """
-    found: list[tuple[int, int, float | None]] = []
+    edges = np.unique([at for start, end, *_ in (*on, *used) for at in (start, end)])
+    level = np.full(edges.size, np.nan)
+    inside = np.zeros(edges.size, dtype=np.bool_)
     for on_from, on_until in on:
-        within = [u for u in used if u[0] < on_until and u[1] > on_from]
-        cuts = {cut for u in within for cut in u[:2] if on_from < cut < on_until}
-        edges = sorted({on_from, on_until} | cuts)
-        for start, end in pairwise(edges):
-            levels = [u[2] for u in within if u[0] <= start and u[1] >= end]
-            found.append((start, end, max(levels, default=None)))
-    return found
+        inside[slice(*np.searchsorted(edges, (on_from, on_until)))] = True
+    for start, end, use in used:
+        stretch = slice(*np.searchsorted(edges, (start, end)))
+        level[stretch] = np.fmax(level[stretch], use)
+    return [
+        (start, end, None if np.isnan(use) else use)
+        for (start, end), use, on_then in zip(
+            pairwise(edges.tolist()), level.tolist(), inside.tolist(), strict=False
+        )
+        if on_then
+    ]
 
 
 def _labels(compute: str, node: str, run: str, device: int | None) -> Mapping[str, str]:

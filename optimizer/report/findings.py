@@ -1,6 +1,5 @@
 """What was found, in rows and in words."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict
 
@@ -10,6 +9,7 @@ from optimizer.report.words import (
     count,
     day,
     duration,
+    few,
     interval,
     money,
     money_range,
@@ -100,14 +100,14 @@ def totals_text(analysis: Analysis) -> str:
 
 def not_assessed_text(items: Iterable[NotAssessed]) -> str:
     """Return what could not be judged and why, the commonest reason first; empty if nothing."""
-    counted = Counter((item.reason, item.detector) for item in items)
-    if not counted:
-        return ""
+    names: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        names.setdefault((item.detector, item.reason), []).append(resource_name(item.resource_id))
     lines = [
-        f"{_INDENT}{number} × {detector}: {printable(reason)}"
-        for (reason, detector), number in counted.most_common()
+        f"{_INDENT}{detector}, {few(alike)}: {printable(reason)}"
+        for (detector, reason), alike in sorted(names.items(), key=lambda kv: -len(kv[1]))
     ]
-    return "\n".join(["Not assessed, so neither waste nor proof of none:", *lines])
+    return "\n".join(["Not assessed, so neither waste nor proof of none:", *lines]) if lines else ""
 
 
 def explain_text(analysis: Analysis, finding: Finding) -> str:

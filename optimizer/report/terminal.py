@@ -19,10 +19,14 @@ from optimizer.report.findings import (
     not_assessed_text,
     totals_text,
 )
-from optimizer.report.words import UNKNOWN, interval, money
+from optimizer.report.words import UNKNOWN
+from optimizer.units import round_money
 
 WIDTH_OF_A_PIPE = 160
 """Nobody reads a pipe's width; tables in files must not break for it."""
+
+_WHOLE_FROM = 100
+"""From this largest saving on, a table shows no cents."""
 
 _CONFIDENCE_STYLES = {"high": "green", "medium": "yellow", "low": "dim"}
 
@@ -46,8 +50,9 @@ def print_findings(rows: Sequence[FindingRow], currency: str) -> None:
     for column in (3, 4):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
+    digits = 0 if max((row["saving_p50"] or 0 for row in rows), default=0) >= _WHOLE_FROM else 2
     for row in rows:
-        table.add_row(*_finding_cells(row))
+        table.add_row(*_finding_cells(row, digits))
     _console(sys.stdout).print(table)
 
 
@@ -99,16 +104,17 @@ def _lines() -> Advance:
     return advance
 
 
-def _finding_cells(row: FindingRow) -> tuple[str | Text, ...]:
-    low, mid, high = row["saving_p10"], row["saving_p50"], row["saving_p90"]
-    saving = UNKNOWN if mid is None else money(mid, "").strip()
-    between = "" if low is None or high is None else interval(low, high)
+def _finding_cells(row: FindingRow, digits: int) -> tuple[str | Text, ...]:
+    low, mid, high = (
+        None if amount is None else f"{round_money(amount, digits):,.{digits}f}"
+        for amount in (row["saving_p10"], row["saving_p50"], row["saving_p90"])
+    )
     return (
         row["id"],
         Text(row["title"]),
         Text(row["owner"]),
-        saving,
-        between,
+        mid or UNKNOWN,
+        f"{low} to {high}" if mid else "",
         Text(row["confidence"], style=_CONFIDENCE_STYLES.get(row["confidence"], "")),
         row["risk"],
     )

@@ -1,5 +1,6 @@
 """Amounts, lengths of time and foreign text as every terminal, page and mail says them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from optimizer.errors import ConfigError
@@ -124,6 +125,16 @@ def count(number: int, one: str, many: str = "") -> str:
     ('1 finding', '1,200 findings', '2 policies')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """Return names, or the first of them and how many more there are.
+
+    >>> few(["a", "b"]), few(["a", "b", "c", "d"])
+    ('a, b', 'a, b, c and 1 more')
+    """
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def printable(text: str) -> str:
