@@ -67,9 +67,14 @@ def test_percent_becomes_per_mille_and_what_is_missing_is_no_row() -> None:
 
 
 def test_an_instance_is_busy_above_the_threshold() -> None:
-    cpu = series(CI, "CpuUtilizationPercentage", 4.9, 5.0, 5.1)
-    assert [row["busy"] for row in rows(cpu)] == [False, False, True]
+    cpu = series(CI, "CpuUtilizationPercentage", 5.0, 5.1, 5.1)
+    assert [row["busy"] for row in rows(cpu)] == [False, True, True]
     assert [row["busy"] for row in rows(cpu, idle_cpu_percent=4.0)] == [True, True, True]
+
+
+def test_a_lone_small_peak_is_an_agent_and_a_tall_one_is_work() -> None:
+    cpu = series(CI, "CpuUtilizationPercentage", 2.0, 9.9, 2.0, 10.1, 2.0)
+    assert [row["busy"] for row in rows(cpu)] == [False, False, False, True, False]
 
 
 def test_memory_alone_does_not_tell_whether_it_is_busy() -> None:

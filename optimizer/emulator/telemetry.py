@@ -256,7 +256,7 @@ def _utilisation_measure(quantity: str, *, by_device: bool) -> Measure:
             works += [
                 work
                 for document in _instances(world, workspace_id)
-                for work in _instance_works(world, document, quantity, by_device=by_device)
+                for work in _instance_works(world, document, quantity, window, by_device=by_device)
             ]
         return _sampled(works, window, world.estate.seed, quantity)
 
@@ -322,7 +322,9 @@ def _percent(part: float | None, whole: float | None) -> float | None:
     return 100.0 * min(1.0, part / whole)
 
 
-def _instance_works(world: World, document: Json, quantity: str, *, by_device: bool) -> list[_Work]:
+def _instance_works(
+    world: World, document: Json, quantity: str, window: Minutes, *, by_device: bool
+) -> list[_Work]:
     """Return how an instance works while it is on: at its sessions' pace, else at rest.
 
     Whether Azure emits these metrics for an instance without a job is not documented; the
@@ -338,13 +340,21 @@ def _instance_works(world: World, document: Json, quantity: str, *, by_device: b
         "gpu_memory": played.gpu_pct,
     }[quantity]
     rest = {"cpu": _RESTING_CPU, "memory": _RESTING_MEMORY}.get(quantity, (0.0, 0.0))
+    first_s, end_of_window_s = window.first * 60, window.end * 60
+    near = (played.start_s < end_of_window_s) & (played.end_s > first_s)
+    sessions = (played.start_s[near], played.end_s[near], use[near])
+    levels = _levels(
+        [
+            (start, end)
+            for start, end in world.instance_on(document["id"])
+            if start < end_of_window_s and end > first_s
+        ],
+        list(zip(*(column.tolist() for column in sessions), strict=True)),
+    )
     works = []
     for device in range(devices):
         labels = _labels(document["name"], document["name"], "", device if by_device else None)
-        for start_s, end_s, level in _levels(
-            world.instance_on(document["id"]),
-            list(zip(played.start_s.tolist(), played.end_s.tolist(), use.tolist(), strict=True)),
-        ):
+        for start_s, end_s, level in levels:
             mean, spread = rest if level is None else (level, level * _JITTER)
             works.append(
                 _Work(labels=labels, start_s=start_s, end_s=end_s, level=mean, spread=spread)

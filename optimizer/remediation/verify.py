@@ -160,11 +160,11 @@ def _measure(
     rate = _rate_since(case, bill, after)
     old, new = frozen.k * hours[0].sum(), frozen.k * hours[-1].sum()
     per_month = rate * DAYS_PER_MONTH / days
-    mid = (old - billed.sum()) * per_month
+    mid = float(old - billed.sum()) * per_month
     # What the replay of today's settings misses the bill by, it may miss by for the old ones too.
-    missed = abs(new - billed.sum()) * per_month
+    missed = float(abs(new - billed.sum())) * per_month
     below, above = _ratio_spread(frozen, days)
-    raw = hours[0].sum() * per_month
+    raw = float(hours[0].sum()) * per_month
     total = Measured(
         low=mid - float(np.hypot(below * raw, missed)),
         mid=mid,
@@ -246,7 +246,7 @@ def _ratio_spread(frozen: Baseline, days: int) -> tuple[float, float]:
 def _shares(parts: Sequence[float]) -> list[float]:
     """Split one compute's measured saving by what each change replays to."""
     total = sum(parts)
-    return [part / total if total else 1 / len(parts) for part in parts]
+    return [float(part / total) if total else 1 / len(parts) for part in parts]
 
 
 def _scaled(total: Measured, share: float) -> Measured:
