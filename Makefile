@@ -47,7 +47,7 @@ test: $(READY) browser check
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 screenshots: $(READY) browser
-	$(BIN)/python -m tests.browser.screenshots docs/screenshots
+	$(BIN)/python -m tests.browser.screenshots build/screenshots
 
 # Needs uv; the versions move only when this is run.
 lock:
