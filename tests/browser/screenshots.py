@@ -6,20 +6,25 @@ HOME holds what was collected; nothing is asked of Azure.
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.browser.conftest import CHROMIUM_ARGUMENTS, chromium_path, serving
+from tests.browser.driving import PAGES, go, serving, start_chromium
 
-PAGES = ("Overview", "Findings", "Plan")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1280, 700)
+HEIGHT = 900
+
+_CHARTS_FIT = """() => [...document.querySelectorAll('.js-plotly-plot')].every(chart =>
+    Math.abs(chart.querySelector('.main-svg').getBoundingClientRect().width
+             - chart.getBoundingClientRect().width) < 2)"""
 
 
 def main() -> None:
-    """Write one file for each page, scheme and width."""
+    """Write one file for each page, scheme and width, and for the question before an apply."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--home", type=Path, default=Path(".optimizer/demo"))
@@ -28,23 +33,35 @@ def main() -> None:
     with (
         serving({"OPTIMIZER_HOME": str(asked.home.resolve())}) as app,
         sync_playwright() as playwright,
-        playwright.chromium.launch(
-            executable_path=chromium_path(), args=list(CHROMIUM_ARGUMENTS)
-        ) as browser,
+        start_chromium(playwright) as browser,
     ):
-        for scheme in SCHEMES:
-            for width in WIDTHS:
-                page = browser.new_page(
-                    viewport={"width": width, "height": 900}, color_scheme=scheme
-                )
-                for name in PAGES:
-                    path = "" if name == "Overview" else name.lower()
-                    page.goto(f"{app}/{path}")
-                    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=60_000)
-                    expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=60_000)
-                    page.wait_for_load_state("networkidle")
-                    page.screenshot(path=asked.out / f"{name.lower()}-{scheme}-{width}.png")
-                page.close()
+        for scheme, width, name in product(SCHEMES, WIDTHS, PAGES):
+            page = browser.new_page(
+                viewport={"width": max(WIDTHS), "height": HEIGHT}, color_scheme=scheme
+            )
+            go(page, app, name)
+            _fit(page, width)
+            page.screenshot(path=asked.out / f"{name.lower()}-{scheme}-{width}.png")
+            if name == "Plan":
+                _ask(page, asked.out / f"confirm-{scheme}-{width}.png")
+            page.close()
+
+
+def _ask(page: Page, file: Path) -> None:
+    button = page.get_by_role("button", name="Apply")
+    if button.count():
+        button.click()
+        expect(page.get_by_role("dialog").get_by_role("checkbox")).to_be_visible()
+        page.screenshot(path=file)
+
+
+def _fit(page: Page, width: int) -> None:
+    """Make the window as wide as wanted and as high as the page."""
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    page.wait_for_function(_CHARTS_FIT)
+    height = page.get_by_test_id("stMain").evaluate("main => main.scrollHeight")
+    page.set_viewport_size({"width": width, "height": max(HEIGHT, height + 20)})
+    page.wait_for_function(_CHARTS_FIT)
 
 
 if __name__ == "__main__":

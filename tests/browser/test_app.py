@@ -10,11 +10,12 @@ from playwright.sync_api import Locator, Page, expect
 from optimizer.model import Estimate
 from optimizer.report.words import interval, money
 from tests.browser.conftest import Estate
+from tests.browser.driving import PAGES, go
 from tests.browser.example_analysis import HOSTILE_OWNER
 
-pytestmark = pytest.mark.browser
+# One process for all: they share an estate, what was collected from it, and a browser.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-PAGES = ("Overview", "Findings", "Plan", "History")
 ROW_PIXELS = 35
 
 
@@ -23,21 +24,6 @@ def found(estate: Estate) -> dict[str, Any]:
     """Return what the command line found."""
     document: dict[str, Any] = estate.command("findings", "--json")
     return document
-
-
-def go(page: Page, app: str, name: str) -> None:
-    """Open the app and click through to a page."""
-    page.goto(app)
-    heading(page, "Overview")
-    if name != "Overview":
-        page.get_by_role("link", name=name, exact=True).click()
-        heading(page, name)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-
-
-def heading(page: Page, name: str) -> None:
-    """Wait for the heading of a page."""
-    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
 
 
 def figure(page: Page, label: str) -> Locator:
