@@ -45,6 +45,13 @@ def dateline(analysis: Analysis) -> str:
     )
 
 
+def figure(label: str, value: str, beneath: str, *, explained: str | None = None) -> None:
+    """Draw one figure in a frame; what stands beneath wraps where the frame is narrow."""
+    with st.container(border=True, height="stretch", gap="xxsmall"):
+        st.metric(label, value, help=explained)
+        st.caption(literal(beneath))
+
+
 def diff_text(steps: Iterable[Step]) -> str:
     """Return steps as a diff, each under the name of its resource."""
     return "\n\n".join(

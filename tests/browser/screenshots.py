@@ -18,9 +18,12 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1280, 700)
 HEIGHT = 900
 
-_CHARTS_FIT = """() => [...document.querySelectorAll('.js-plotly-plot')].every(chart =>
-    Math.abs(chart.querySelector('.main-svg').getBoundingClientRect().width
-             - chart.getBoundingClientRect().width) < 2)"""
+_DRAWN = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(frame => {
+    const drawn = frame.querySelector('.main-svg');
+    return drawn && Math.abs(drawn.getBoundingClientRect().width
+                             - frame.getBoundingClientRect().width) < 4; })
+    && [...document.querySelectorAll('[data-testid=stCode]')].every(block => block.innerText)"""
+_HEIGHT_OF_ALL = "main => main.scrollHeight"
 
 
 def main() -> None:
@@ -57,11 +60,10 @@ def _ask(page: Page, file: Path) -> None:
 
 def _fit(page: Page, width: int) -> None:
     """Make the window as wide as wanted and as high as the page."""
-    page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.wait_for_function(_CHARTS_FIT)
-    height = page.get_by_test_id("stMain").evaluate("main => main.scrollHeight")
-    page.set_viewport_size({"width": width, "height": max(HEIGHT, height + 20)})
-    page.wait_for_function(_CHARTS_FIT)
+    main, height = page.get_by_test_id("stMain"), 0
+    while height != (height := max(HEIGHT, main.evaluate(_HEIGHT_OF_ALL))):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(_DRAWN)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,10 @@ def found(estate: Estate) -> dict[str, Any]:
 
 
 def figure(page: Page, label: str) -> Locator:
-    """Return the box of one figure."""
-    return page.get_by_test_id("stMetric").filter(has_text=label)
+    """Return the frame of one figure."""
+    return page.locator("[data-testid=stVerticalBlock]:has(> * > [data-testid=stMetric])").filter(
+        has_text=label
+    )
 
 
 def choose_row(page: Page, row: int) -> None:
@@ -46,7 +48,7 @@ def test_overview_says_what_the_command_line_says(
     expect(figure(page, "Spend per month")).to_contain_text(
         money(totals["spend_per_month"], currency)
     )
-    box = figure(page, "Saving found per month")
+    box = figure(page, "Saving found")
     expect(box).to_contain_text(money(saving.p50, currency))
     expect(box).to_contain_text(interval(saving.p10, saving.p90))
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
@@ -96,7 +98,9 @@ def test_what_an_owner_wrote_is_shown_as_written(page: Page, app: str) -> None:
     page.get_by_role("option", name=HOSTILE_OWNER, exact=True).click()
     page.keyboard.press("Escape")
     expect(page.get_by_text("1 finding. Choose a row")).to_be_visible()
-    expect(page.get_by_text(f"gpu-train in contoso-vision, owner {HOSTILE_OWNER}")).to_be_visible()
+    expect(
+        page.get_by_text(f"gpu-train in contoso-vision, owned by {HOSTILE_OWNER}")
+    ).to_be_visible()
     expect(page.get_by_role("link", name="l", exact=True)).to_have_count(0)
 
 

@@ -18,7 +18,7 @@ ASKED = "finding"
 
 _FILTER_WIDTH = 170
 _HALF_WIDTH = 420
-_ROW_PIXELS = 35
+_ROW_PIXELS, _TITLE_PIXELS = 35, 290
 _MOST_ROWS = 10
 _SPANS = {"Day": 1, "Week": 7, "Whole window": None}
 
@@ -92,7 +92,7 @@ def _chosen(shown: list[Finding], currency: str) -> Finding:
         height=_ROW_PIXELS * (min(len(rows), _MOST_ROWS) + 1) + 3,
         placeholder="unknown",
         column_config={
-            "Finding": st.column_config.TextColumn(width="large"),
+            "Finding": st.column_config.TextColumn(width=_TITLE_PIXELS),
             f"Saving ({currency})": st.column_config.NumberColumn(
                 format="%,.0f", help="Per month at P50, of this change alone."
             ),
@@ -115,7 +115,7 @@ def _one(found: Analysis, finding: Finding) -> None:
     _badges(finding)
     st.text(
         f"{resource_name(finding.resource_id)} in {printable(finding.workspace)}, "
-        f"owner {owner_words(finding.owner)}"
+        + ("unowned" if finding.owner is None else f"owned by {printable(finding.owner)}")
     )
     st.text(printable(finding.why))
     if st.button("Plan this change", type="primary", icon=":material/checklist:"):
@@ -215,4 +215,4 @@ def _value(value: float | str | None) -> str:
         return "not observed"
     if isinstance(value, str):
         return printable(value)
-    return f"{value:,.4g}" if abs(value) < 1 else f"{round(value, 2):,}"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}".rstrip("0").rstrip(".")

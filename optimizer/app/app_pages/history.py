@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from optimizer.app import charts, data
-from optimizer.app.app_pages.plan import follow
+from optimizer.app.app_pages.plan import follow, show_in_dialog
 from optimizer.app.words import literal
 from optimizer.model import Claim
 from optimizer.remediation.outcomes import Outcome, Run, Status, Verification
@@ -111,15 +111,13 @@ def _changed(run: Run) -> list[Outcome]:
 
 @st.dialog("Put these settings back in Azure?", width="large")
 def _confirm(run: Run) -> None:
-    st.code(
+    show_in_dialog(
         "\n\n".join(
             f"{resource_name(o.resource_id)}\n"
             f"- {o.setting}: {setting_value(o.after)}\n"
             f"+ {o.setting}: {setting_value(o.before)}"
             for o in reversed(_changed(run))
-        ),
-        language="diff",
-        wrap_lines=True,
+        )
     )
     settings = count(len(_changed(run)), "setting")
     agreed = st.checkbox(f"I want {settings} put back in Azure now")

@@ -4,7 +4,7 @@ import streamlit as st
 
 from optimizer.analysis.result import Analysis
 from optimizer.app import charts, data
-from optimizer.app.words import dateline
+from optimizer.app.words import dateline, figure
 from optimizer.model import Claim, NotAssessed
 from optimizer.remediation.outcomes import Verification
 from optimizer.report.changes import measured_words
@@ -27,35 +27,26 @@ def overview() -> None:
 def _figures(found: Analysis, verification: Verification) -> None:
     currency, saving = found.currency, found.saving_per_month
     with st.grid(3, min_column_width=_FIGURE_WIDTH):
-        st.metric(
+        figure(
             "Spend per month",
             money(found.spend_per_month, currency),
-            f"{len(found.daily_spend)} billed days",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help="Of the whole billed days in the window, scaled to a month of 730 h.",
+            f"from {count(len(found.daily_spend), 'whole billed day')}",
+            explained="Of the whole billed days in the window, scaled to a month of 730 h.",
         )
-        st.metric(
-            "Saving found per month",
+        figure(
+            "Saving found",
             money(saving.p50, currency),
-            f"{interval(saving.p10, saving.p90)} (80 %)",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help="All findings replayed together on your own history, so no amount counts twice. "
-            "P50, and P10 to P90 beneath.",
-            delta_description=f"{share(saving.p50, found.spend_per_month)} of spend",
+            f"{interval(saving.p10, saving.p90)} per month, P10 to P90; "
+            f"{share(saving.p50, found.spend_per_month)} of spend",
+            explained="Per month at P50. All findings are replayed together on your own history, "
+            "so no amount counts twice.",
         )
-        st.metric(
-            "Saving verified per month",
+        figure(
+            "Saving verified",
             money(_verified(verification), currency) if verification.claims else "none yet",
             _verified_words(verification),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help="Applied at least 28 days ago, and the 90 % interval of what the bill shows "
-            "excludes zero.",
+            explained="Per month. Verified: at least 28 billed days since the change, and the "
+            "90 % interval of what the bill shows excludes zero.",
         )
 
 
@@ -109,4 +100,4 @@ def _verified_words(verification: Verification) -> str:
         return "nothing was applied yet"
     verified = sum(claim.level is Claim.VERIFIED for claim in verification.claims)
     measured = measured_words(verification.measured_per_month, verification.currency)
-    return f"{verified} of {count(len(verification.claims), 'change')}; measured: {measured}"
+    return f"{verified} of {count(len(verification.claims), 'change')}; measured {measured}"

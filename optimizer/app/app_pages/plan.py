@@ -8,7 +8,13 @@ import streamlit as st
 
 from optimizer.analysis.result import Analysis
 from optimizer.app import data
-from optimizer.app.words import dateline, diff_text, errors_as_sentences, literal
+from optimizer.app.words import (
+    dateline,
+    diff_text,
+    errors_as_sentences,
+    figure,
+    literal,
+)
 from optimizer.remediation.outcomes import Outcome, Run
 from optimizer.remediation.plan import Plan
 from optimizer.report.changes import left_undone, outcome_line, plan_total, run_text, step_lines
@@ -23,6 +29,7 @@ _SCENARIOS = {
     _BY_HAND: "The findings you name.",
 }
 _FIGURE_WIDTH = 200
+_LONG_LINES, _LONG_PIXELS = 16, 400
 
 
 def plan() -> None:
@@ -60,6 +67,16 @@ def follow(told: Iterator[Outcome | Run], doing: str) -> None:
                     )
 
 
+def show_in_dialog(diff: str) -> None:
+    """Show a diff whole, and scrolling where it would push the buttons out of sight."""
+    st.code(
+        diff,
+        language="diff",
+        wrap_lines=True,
+        height=_LONG_PIXELS if diff.count("\n") > _LONG_LINES else "content",
+    )
+
+
 def _choice(found: Analysis) -> Plan | None:
     scenario = (
         st.segmented_control(
@@ -86,30 +103,17 @@ def _choice(found: Analysis) -> Plan | None:
 def _totals(chosen: Plan) -> None:
     saving = chosen.totals.saving_per_month
     with st.grid(3, min_column_width=_FIGURE_WIDTH):
-        st.metric(
+        figure(
             "Saving per month",
             money(saving.p50, chosen.currency),
-            f"{interval(saving.p10, saving.p90)} (80 %)",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help="All its changes replayed together; P50, and P10 to P90 beneath.",
+            f"{interval(saving.p10, saving.p90)}, P10 to P90",
+            explained="At P50, all its changes replayed together.",
         )
-        st.metric(
-            "Changes",
-            len(chosen.steps),
-            "made by one click",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
-        st.metric(
+        figure("Changes", str(len(chosen.steps)), "made by one click")
+        figure(
             "Findings left out",
-            len(chosen.not_included),
-            f"{len(chosen.advice)} for people to do",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
+            str(len(chosen.not_included)),
+            f"{len(chosen.advice)} more for people to do",
         )
 
 
@@ -117,8 +121,6 @@ def _steps(chosen: Plan) -> None:
     if not chosen.steps:
         st.info("There is nothing to change by one click.")
         return
-    st.subheader("Exactly what changes")
-    st.code(diff_text(chosen.steps), language="diff", wrap_lines=True)
     with st.container(horizontal=True):
         if st.button(f"Apply {count(len(chosen.steps), 'change')}…", type="primary"):
             _confirm(chosen)
@@ -128,6 +130,8 @@ def _steps(chosen: Plan) -> None:
             file_name="plan.json",
             mime="application/json",
         )
+    st.subheader("Exactly what changes")
+    st.code(diff_text(chosen.steps), language="diff", wrap_lines=True)
     with st.expander("Each change: saving, permissions, and the same by hand"):
         st.code(
             "\n\n".join("\n".join(step_lines(step, chosen.currency)) for step in chosen.steps),
@@ -173,7 +177,7 @@ def _left_out(chosen: Plan, found: Analysis) -> None:
 @st.dialog("Change these settings in Azure?", width="large")
 def _confirm(chosen: Plan) -> None:
     st.text(plan_total(chosen))
-    st.code(diff_text(chosen.steps), language="diff", wrap_lines=True)
+    show_in_dialog(diff_text(chosen.steps))
     st.caption(
         "Each setting is read again first; one that somebody changed since is left alone. "
         "A rollback is one click on the History page."
