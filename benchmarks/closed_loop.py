@@ -91,6 +91,28 @@ class Row:
         return _error(self.measured_per_month.mid, self.true_settled_per_month)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """How the findings compare with what was planted, as `compute detector`."""
+
+    found: tuple[str, ...]
+    missed: tuple[str, ...]
+    false: tuple[str, ...]
+    """Findings of the planted detectors on computes where nothing of the kind was planted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """What a closed loop showed."""
+
+    rows: tuple[Row, ...]
+    """One for each compute that the plan changes, largest saving first."""
+    planted: Planted | None
+    """None: the estate has no `truth.json`."""
+    found_again: tuple[str, ...]
+    """Findings of the applied detectors on the computes they changed, after the wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class Emulator:
     """A running emulator, reached by its control API."""
@@ -185,19 +207,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             work = parsed.work or Path(scratch)
-            rows = close_loop(parsed.estate, work, scenario=parsed.scenario, days=parsed.days)
+            loop = close_loop(parsed.estate, work, scenario=parsed.scenario, days=parsed.days)
     except (OptimizerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(table(rows))
+    print(table(loop.rows))
+    if loop.planted:
+        print(
+            f"Planted: {len(loop.planted.found)} found, missed {_listed(loop.planted.missed)}, "
+            f"false {_listed(loop.planted.false)}."
+        )
+    print(f"Found again after applying: {_listed(loop.found_again)}.")
     RESULTS.mkdir(exist_ok=True)
     name = parsed.name or parsed.estate.resolve().name
-    write_json(RESULTS / f"closed_loop_{name}.json", {"rows": [asdict(row) for row in rows]})
+    write_json(RESULTS / f"closed_loop_{name}.json", asdict(loop))
     return 0
 
 
-def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> list[Row]:
-    """Return one row for each compute that the plan changes, largest saving first.
+def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
+    """Predict, apply, wait, verify; then find out what was true.
 
     Raises:
         LoopError: a command failed, or the plan changes nothing.
@@ -217,6 +245,7 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> list[Ro
         applied.advance(24 * days)
         optimizer("collect")
         verified = json.loads(optimizer("verify", "--json"))
+        again = json.loads(optimizer("findings", "--json"))
         truth = _Truth.after(applied, days)
     with emulator(estate) as old:
         old.advance(24 * days)
@@ -241,7 +270,34 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> list[Ro
         )
         for resource_id in dict.fromkeys(step["resource_id"] for step in plan["steps"])
     ]
-    return sorted(rows, key=lambda row: -row.true_per_month)
+    answered = {
+        _label(finding)
+        for step in plan["steps"]
+        for finding in findings["findings"]
+        if finding["id"] in step["finding_ids"]
+    }
+    truth_file = estate / "truth.json"
+    return Loop(
+        rows=tuple(sorted(rows, key=lambda row: -row.true_per_month)),
+        planted=(
+            compare(findings["findings"], json.loads(truth_file.read_text()))
+            if truth_file.exists()
+            else None
+        ),
+        found_again=tuple(sorted(answered & {_label(finding) for finding in again["findings"]})),
+    )
+
+
+def compare(findings: Sequence[Mapping[str, Any]], truth: Mapping[str, Any]) -> Planted:
+    """Return which planted wastes were found; waste of other detectors is not judged."""
+    planted = {_label(waste) for waste in truth["planted"] if "+" not in waste["detector"]}
+    judged = {label.split()[1] for label in planted}
+    found = {_label(finding) for finding in findings if finding["detector"] in judged}
+    return Planted(
+        found=tuple(sorted(planted & found)),
+        missed=tuple(sorted(planted - found)),
+        false=tuple(sorted(found - planted)),
+    )
 
 
 def settings_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Settings]:
@@ -368,6 +424,14 @@ def _row(
 def _summed(parts: Sequence[Mapping[str, float]], keys: tuple[str, str, str]) -> Interval:
     low, mid, high = (sum(part[key] for part in parts) for key in keys)
     return Interval(low=low, mid=mid, high=high)
+
+
+def _label(waste: Mapping[str, Any]) -> str:
+    return f"{waste['resource_id'].rpartition('/')[2].lower()} {waste['detector']}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels) or "nothing"
 
 
 def _error(said: float, true: float) -> float | None:

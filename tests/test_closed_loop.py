@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.closed_loop import Interval, LoopError, Row, settings_of, table
+from benchmarks.closed_loop import Interval, LoopError, Planted, Row, compare, settings_of, table
 
 SCALE = "properties.properties.scaleSettings"
 
@@ -66,3 +66,21 @@ def test_the_steps_of_a_plan_become_the_settings_of_a_copy() -> None:
 def test_a_step_that_no_copy_can_hold_stops_the_loop() -> None:
     with pytest.raises(LoopError, match="another tags"):
         settings_of([{"resource_id": "/red", "setting": "tags", "after": {}}])
+
+
+def test_findings_are_held_against_what_was_planted() -> None:
+    def waste(compute: str, detector: str) -> dict[str, str]:
+        return {"resource_id": f"/computes/{compute}", "detector": detector}
+
+    both = "min_nodes_kept+slow_scale_down"
+    planted = [waste("Red", "min_nodes_kept"), waste("ci", "no_idle_shutdown"), waste("Red", both)]
+    findings = [
+        waste("red", "min_nodes_kept"),
+        waste("decoy", "min_nodes_kept"),
+        waste("red", "not_planted"),
+    ]
+    assert compare(findings, {"planted": planted}) == Planted(
+        found=("red min_nodes_kept",),
+        missed=("ci no_idle_shutdown",),
+        false=("decoy min_nodes_kept",),
+    )
