@@ -119,11 +119,12 @@ def demo(
         analysis = pipeline.analyse(settings)
         print_analysis(analysis)
         first = analysis.findings[0].id if analysis.findings else "FINDING"
-        if not with_app:
+        if not with_app:  # the emulator is about to end
             environment = {"OPTIMIZER_HOME": str(folder)}
         script = folder / "environment.sh"
         script.write_text(programs.export_lines(environment), encoding="utf-8")
-        typer.echo(_NEXT.format(script=shlex.quote(str(script)), finding=first))
+        where = ", in a second terminal" if with_app else ""
+        typer.echo(_NEXT.format(where=where, script=shlex.quote(str(script)), finding=first))
         if with_app:
             programs.serve_app(
                 folder, environment, port=programs.port_for_app(port), announce=_say_address

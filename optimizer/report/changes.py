@@ -17,6 +17,7 @@ from optimizer.report.findings import effect_lines
 from optimizer.report.words import (
     count,
     day,
+    few,
     interval,
     minute,
     money,
@@ -79,7 +80,7 @@ def plan_total(plan: Plan) -> str:
 def step_lines(step: Step, currency: str) -> Iterator[str]:
     """Yield one step as a diff: from what to what, what for, what to mind, and the same by hand."""
     name = setting_name(step.setting)
-    yield f"~ {resource_name(step.resource_id)}: {printable(step.title)}"
+    yield f"~ {printable(step.title)}"
     yield f"  - {name}: {setting_value(step.before)}"
     yield f"  + {name}: {setting_value(step.after)}"
     yield f"    saves    {money_range(step.saving_per_month, currency)} a month"
@@ -156,13 +157,17 @@ def _plan_head(plan: Plan) -> str:
 def _advice_lines(advice: Iterable[Advice], currency: str) -> Iterator[str]:
     for item in advice:
         saving = money_range(item.saving_per_month, currency)
-        yield f"* {resource_name(item.resource_id)}: {printable(item.title)}, {saving} a month"
+        yield f"* {printable(item.title)}, {saving} a month"
         yield f"    {printable(item.why)}"
 
 
 def _left_out_lines(items: Iterable[NotIncluded]) -> Iterator[str]:
+    names: dict[str, list[str]] = {}
     for item in items:
-        yield f"  {resource_name(item.resource_id)} ({item.finding}): {printable(item.why)}"
+        name = f"{resource_name(item.resource_id)} ({item.finding})"
+        names.setdefault(item.why, []).append(name)
+    for why, alike in names.items():
+        yield f"  {printable(why)}: {few(alike)}"
 
 
 def _listed(title: str, lines: Iterable[str]) -> list[str]:

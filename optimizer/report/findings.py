@@ -137,7 +137,7 @@ def effect_lines(effects: Effects) -> Iterator[str]:
     waiting, restarts = effects.extra_waiting_minutes_per_month, effects.extra_restarts_per_month
     yield f"Extra waiting: {_UNMEASURED if waiting is None else _a_month(duration(60 * waiting))}"
     yield f"Extra restarts: {_UNMEASURED if restarts is None else _a_month(f'{restarts:,.0f}')}"
-    if effects.runtime_stretch is not None:
+    if effects.runtime_stretch not in (None, 1.0):
         yield f"Running time: {effects.runtime_stretch:.2f} times today's"
 
 
