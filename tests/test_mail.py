@@ -66,8 +66,8 @@ def test_the_overview_has_week_month_saving_and_proof() -> None:
         "80 % interval 200 to 301; 25.0 % of spend, nothing counted twice",
     )
     assert figures["Saving measured, a month"] == (
-        "95.00 USD (80.00 to 105) a month",
-        "1 applied; promised 100 USD",
+        "95.00 USD",
+        "90 % interval 80.00 to 105; promised 100 USD; 1 applied",
     )
 
 

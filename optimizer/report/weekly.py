@@ -142,6 +142,7 @@ def _subject(analysis: Analysis, verification: Verification) -> str:
 
 def _figures(analysis: Analysis, verification: Verification) -> Iterator[Figure]:
     currency, saving = analysis.currency, analysis.saving_per_month
+    measured = verification.measured_per_month
     if week := last_week(analysis.daily_spend):
         last, amount = week
         yield Figure(
@@ -162,18 +163,20 @@ def _figures(analysis: Analysis, verification: Verification) -> Iterator[Figure]
     )
     yield Figure(
         label="Saving measured, a month",
-        value=measured_words(verification.measured_per_month, currency),
-        note=_came_of(verification),
+        value="not yet" if measured is None else money(measured.mid, currency),
+        note="; ".join(_came_of(verification)),
     )
 
 
-def _came_of(verification: Verification) -> str:
+def _came_of(verification: Verification) -> Iterator[str]:
+    if measured := verification.measured_per_month:
+        yield f"90 % interval {interval(measured.low, measured.high)}"
     levels = Counter(claim.level for claim in verification.claims)
     if not levels:
-        return "nothing was applied yet"
-    promised = money(verification.promised_per_month.p50, verification.currency)
-    counted = ", ".join(f"{levels[level]} {level.lower()}" for level in Claim if levels[level])
-    return f"{counted}; promised {promised}"
+        yield "nothing was applied yet"
+        return
+    yield f"promised {money(verification.promised_per_month.p50, verification.currency)}"
+    yield ", ".join(f"{levels[level]} {level.lower()}" for level in Claim if levels[level])
 
 
 def _mail_finding(finding: Finding, currency: str, new_ids: Collection[str]) -> MailFinding:
