@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,10 +47,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 FindingId = Annotated[str, typer.Argument(help="Id of a finding, as `optimizer findings` shows.")]
 
 
-def main() -> None:
-    """Run the command line; an expected error is one sentence and exit code 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an expected error is one sentence and exit code 1.
+
+    `arguments` are those of the process where there are none.
+    """
     try:
-        code = app(prog_name="optimizer", standalone_mode=False)
+        code = app(arguments, prog_name="optimizer", standalone_mode=False)
     except (OptimizerError, typer.TyperException) as error:
         text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         typer.echo(f"optimizer: {text}", err=True)

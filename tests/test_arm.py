@@ -122,6 +122,7 @@ def test_an_untrusted_certificate_says_which_setting(azure: Emulator) -> None:
         stranger.arm.now_utc()
 
 
+@pytest.mark.filterwarnings("ignore::marshmallow.warnings.Marshmallow4Warning")
 def test_azure_ai_ml_lists_the_same_and_leaves_the_environment_alone(azure: Emulator) -> None:
     door = door_to(azure)
     seen = MachineLearning(door.access)

@@ -318,7 +318,7 @@ def instance_features(
     events = events[events["resource_id"] == resource.resource_id].sort_values("at_utc")
     spans = _on_spans(events, resource, window)
     on, kept_on = np.zeros(minutes, np.bool_), np.zeros(minutes, np.bool_)
-    for span, following in zip(spans, [*spans[1:], None], strict=True):
+    for span, following in zip(spans, [*spans, None][1:], strict=True):
         on[span.start : span.end] = True
         stays = span.stopped_by == "IdleShutdown"
         until = (following.start if following else minutes) if stays else span.end

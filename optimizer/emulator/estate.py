@@ -448,7 +448,8 @@ def _check_known(
 
 
 def _check_times(estate: Estate, table: pa.Table, file: str, column: str) -> None:
-    earliest = pc.min(table[column]).as_py()
+    moments = (row[column] for row in table_rows(table, (column,)))
+    earliest = min(moments, default=None)
     if earliest is not None and earliest < estate.history_start_utc:
         raise EstateError(
             f"{estate.folder / file}: {column} begins at {earliest.isoformat()}, before "

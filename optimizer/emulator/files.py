@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from optimizer.errors import EstateError
 
 T = TypeVar("T")
+
+_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_text(path: Path) -> str:
@@ -91,9 +94,20 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
 
 def table_rows(table: pa.Table, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield rows as dictionaries, a column at a time: far faster than `to_pylist` of the table."""
-    values = [table[column].to_pylist() for column in columns]
+    values = [_values(table[column]) for column in columns]
     for row in zip(*values, strict=True):
         yield dict(zip(columns, row, strict=True))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values; moments without pyarrow's own way, which imports pandas."""
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    return [
+        None if microseconds is None else _EPOCH_UTC + timedelta(microseconds=microseconds)
+        for microseconds in column.cast(pa.int64()).to_pylist()
+    ]
 
 
 def _column(path: Path, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from optimizer.emulator.estate import Price
 from optimizer.emulator.records import Floats, Ints
@@ -246,7 +245,7 @@ class _Work:
 
 def _utilisation_measure(quantity: str, *, by_device: bool) -> Measure:
     def measure(world: World, workspace_id: str, window: Minutes) -> Samples:
-        jobs = _jobs(world.estate.jobs)
+        jobs = world.job_rows
         works = [
             work
             for document in _clusters(world, workspace_id)
@@ -426,19 +425,6 @@ def _sampled(everything: Sequence[_Work], window: Minutes, seed: int, quantity: 
         low=np.clip(mean - swing, 0.0, 100.0).round(3),
         high=np.clip(mean + swing, 0.0, 100.0).round(3),
     )
-
-
-def _jobs(table: pa.Table) -> list[dict[str, Any]]:
-    columns = (
-        "job_id",
-        "cpu_cores_needed",
-        "memory_gib_needed",
-        "gpus_needed",
-        "gpu_busy_fraction",
-        "gpu_memory_gib_needed",
-    )
-    rows: list[dict[str, Any]] = table.select(columns).to_pylist()
-    return rows
 
 
 # Dice: what a series shows in a minute depends on nothing but the seed, the series and the minute

@@ -5,10 +5,11 @@ played reads its settings from there.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,7 +72,8 @@ class World:
         self._entries: list[_Entry] = []
         self._latest: dict[str, _Entry] = {}
         activity = read_activity(estate)
-        self._jobs = {index: row for each in activity.values() for index, row in each.jobs}
+        numbered = [numbered for each in activity.values() for numbered in each.jobs]
+        self._job_rows = [row for _, row in sorted(numbered, key=itemgetter(0))]
         for document in estate.resources:
             key = arm.key(document["id"])
             self._documents[key] = deepcopy(document)
@@ -90,6 +92,11 @@ class World:
     def now_utc(self) -> datetime:
         """The virtual now, a whole second."""
         return datetime.fromtimestamp(self._now_s, UTC)
+
+    @property
+    def job_rows(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of `jobs.parquet`, in its order, those of the future included."""
+        return self._job_rows
 
     def advance(self, hours: float) -> None:
         """Let time pass.
@@ -308,14 +315,14 @@ class World:
         return tuple(
             JobRecord(
                 job_index=state.job.index,
-                id=self._jobs[state.job.index]["job_id"],
+                id=self._job_rows[state.job.index]["job_id"],
                 resource_id=entry.document["id"],
                 submitted_s=state.job.submit_s,
                 started_s=state.started_s,
                 ended_s=state.ended_s,
                 status=state.status,
                 restarts=state.restarts,
-                row=self._jobs[state.job.index],
+                row=self._job_rows[state.job.index],
             )
             for entry in self._entries
             if isinstance(entry.engine, Cluster)
