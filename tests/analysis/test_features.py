@@ -30,4 +30,5 @@ def stopped_instance() -> Resource:
 def test_an_instance_that_never_ran_was_never_on(tmp_path: Path) -> None:
     frames = empty_frames(Lake(tmp_path))
     seen = instance_features(frames, stopped_instance(), [(window(14).start_utc, {})])
-    assert seen is None or not seen.on.any()
+    assert seen is not None
+    assert (int(seen.on.sum()), seen.unknown_hours, seen.idle_stops) == (0, 0.0, 0)
