@@ -12,7 +12,7 @@ from typing import Literal
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.browser.driving import PAGES, go, serving, start_chromium
+from tests.browser.driving import ANSWER_MILLISECONDS, PAGES, go, serving, start_chromium
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1280, 700)
@@ -22,7 +22,7 @@ _DRAWN = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].
     const drawn = frame.querySelector('.main-svg');
     return drawn && Math.abs(drawn.getBoundingClientRect().width
                              - frame.getBoundingClientRect().width) < 4; })
-    && [...document.querySelectorAll('[data-testid=stCode]')].every(block => block.innerText)"""
+    && !document.querySelector('[data-testid=stSkeleton]')"""
 _HEIGHT_OF_ALL = "main => main.scrollHeight"
 
 
@@ -42,6 +42,7 @@ def main() -> None:
             page = browser.new_page(
                 viewport={"width": max(WIDTHS), "height": HEIGHT}, color_scheme=scheme
             )
+            page.set_default_timeout(ANSWER_MILLISECONDS)
             go(page, app, name)
             _fit(page, width)
             page.screenshot(path=asked.out / f"{name.lower()}-{scheme}-{width}.png")

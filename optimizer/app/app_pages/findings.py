@@ -18,8 +18,9 @@ ASKED = "finding"
 
 _FILTER_WIDTH = 170
 _HALF_WIDTH = 420
-_ROW_PIXELS, _TITLE_PIXELS = 35, 290
+_ROW_PIXELS, _TITLE_PIXELS = 35, 300
 _MOST_ROWS = 10
+_AMOUNT_PIXELS = 62
 _SPANS = {"Day": 1, "Week": 7, "Whole window": None}
 
 
@@ -71,7 +72,7 @@ def _chosen(shown: list[Finding], currency: str) -> Finding:
     rows = finding_rows(shown)
     asked = st.query_params.get(ASKED)
     first = next((i for i, finding in enumerate(shown) if finding.id == asked), 0)
-    amount = st.column_config.NumberColumn(format="%,.0f", width="small")
+    amount = st.column_config.NumberColumn(format="%,.0f", width=_AMOUNT_PIXELS)
     state = st.dataframe(
         [
             {
@@ -83,7 +84,6 @@ def _chosen(shown: list[Finding], currency: str) -> Finding:
                 "Confidence": row["confidence"],
                 "Owner": row["owner"],
                 "Workspace": row["workspace"],
-                "Effort": row["effort"],
             }
             for row in rows
         ],
