@@ -103,7 +103,7 @@ def _has_json(command: Any) -> bool:
 
 def test_the_list_of_commands_cuts_no_sentence(optimizer: Run) -> None:
     answer = optimizer("--help")
-    assert "..." not in answer.out
+    assert "..." not in answer.out.partition("Commands:")[2]
     assert optimizer().out == answer.out
 
 
@@ -327,8 +327,13 @@ def test_apply_is_a_dry_run_then_changes_and_rollback_puts_back(
     assert run["id"] in optimizer("history").out
 
 
-def _writes(estate: Emulator) -> str:
-    return json.dumps(estate.requests(), sort_keys=True)
+def _writes(estate: Emulator) -> dict[str, int]:
+    requests = estate.requests()["by_request"]
+    return {
+        name: number
+        for name, number in requests.items()
+        if name.startswith(("PATCH", "PUT")) or "updateIdleShutdownSetting" in name
+    }
 
 
 def test_a_drifted_setting_is_left_alone_and_exit_1(

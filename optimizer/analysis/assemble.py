@@ -172,6 +172,8 @@ def _bill(
                 weights[resource.workspace_id, day][resource_id] = weight
     inside = [line for line in lines if start <= line.day < end]
     currencies = {line.currency for line in lines}
+    # An estate younger than the window had no bill before its first line, not a bill of nothing.
+    start = min((line.day for line in inside), default=start)
     return Bill(
         lines=tuple(attribute(inside, weights)),
         start=start,
