@@ -8,6 +8,7 @@ OptimizerError
 │   ├── UnauthorizedError    the token was refused (401)
 │   ├── ForbiddenError       a permission is missing (403); names it
 │   ├── NotFoundError        there is no such resource (404)
+│   ├── TruncatedError       an answer that Azure may have cut short
 │   └── OperationFailedError a long-running operation ended Failed or Canceled
 ├── LakeError            a file of the lake is missing or damaged
 ├── NoDataError          a question was asked before anything was collected
@@ -48,6 +49,10 @@ class ForbiddenError(AzureError):
 
 class NotFoundError(AzureError):
     """There is no such resource (404)."""
+
+
+class TruncatedError(AzureError):
+    """An answer that Azure may have cut short."""
 
 
 class OperationFailedError(AzureError):

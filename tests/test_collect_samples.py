@@ -7,27 +7,33 @@ import numpy as np
 import orjson
 import pytest
 
+from optimizer.azure import monitor
 from optimizer.azure.connect import connect
 from optimizer.azure.monitor import SERIES_LIMIT, MetricSeries, parse_batch
 from optimizer.collectors.inventory import collect_inventory, compute_resource, workspace_resource
 from optimizer.collectors.samples import collect_samples, questions_for, sample_rows
 from optimizer.config import AnalysisSettings, AzureSettings
-from optimizer.errors import AzureError
+from optimizer.errors import TruncatedError
 from optimizer.model import Kind, Resource, Window
 from tests.conftest import Emulator
-from tests.estates import GPU_SKU, START_UTC, cluster, instance, workspace
+from tests.estates import GPU_SKU, START_UTC, cluster, instance, job, workspace, write_estate
 from tests.recorded import recorded
 
 MINUTE = timedelta(minutes=1)
 DAY = Window(start_utc=START_UTC, end_utc=START_UTC + timedelta(days=1))
 HOME = workspace()
 NAN = float("nan")
+IN_ORDER = [(name, "ascending") for name in ("resource_id", "node_id", "device_id", "minute_utc")]
 
 
 def resource(document: dict[str, Any], home: dict[str, Any] = HOME) -> Resource:
     found = compute_resource(document, workspace_resource(home), {})
     assert found
     return found
+
+
+def settings_of(estate: Emulator) -> AzureSettings:
+    return AzureSettings(endpoint=estate.url, ca_file=estate.ca_file, credential="emulator")
 
 
 CI = resource(instance(HOME, "ci-ana"))
@@ -139,6 +145,16 @@ def test_windows_are_cut_so_that_no_answer_grows_too_long() -> None:
     assert points * 80 <= 16e6
 
 
+def test_large_clusters_are_asked_by_the_hour_and_never_with_too_many_series() -> None:
+    large = [resource(cluster(HOME, f"gpu-{n}", sku=GPU_SKU, maximum=300)) for n in range(3)]
+    asked = [q for q in questions_for([GPU, *large], DAY) if "GpuUtil" in q.question.metrics[0]]
+    assert {(q.question.filter.count("gpu-"), q.question.grain) for q in asked} == {
+        (0, timedelta(minutes=5)),
+        (2, timedelta(hours=1)),
+        (1, timedelta(hours=1)),
+    }
+
+
 def test_the_documented_answer_is_read() -> None:
     example = recorded("azure/examples/doc-metrics-getBatch.json")
     (one,) = parse_batch(orjson.dumps(example["response"]))
@@ -162,8 +178,43 @@ def test_times_off_the_grid_are_read_one_by_one() -> None:
 
 
 def test_a_full_answer_may_have_been_cut_and_is_an_error() -> None:
-    with pytest.raises(AzureError, match="fewer days"):
+    with pytest.raises(TruncatedError, match="than the 5000 that one answer holds"):
         list(parse_batch(answer([], number=SERIES_LIMIT)))
+
+
+@pytest.fixture(scope="module")
+def busy(
+    emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
+) -> AzureSettings:
+    """Return a way to an estate whose only cluster gets a new node every two hours of a day."""
+    on = cluster(HOME, "churning")
+    jobs = [
+        job(on, START_UTC + timedelta(hours=2 * n, minutes=10), run_seconds=1800) for n in range(12)
+    ]
+    folder = tmp_path_factory.mktemp("churning")
+    return settings_of(emulator(write_estate(folder, resources=[HOME, on], jobs=jobs, days=1)))
+
+
+def test_what_azure_cut_short_is_asked_for_in_halves(
+    busy: AzureSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = connect(busy)
+    computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER)
+    whole = collect_samples(door, computes, DAY, AnalysisSettings())
+    assert len(set(whole["node_id"].to_pylist())) == 12
+    monkeypatch.setattr(monitor, "SERIES_LIMIT", 3)
+    halves = collect_samples(door, computes, DAY, AnalysisSettings())
+    assert halves.sort_by(IN_ORDER).equals(whole.sort_by(IN_ORDER))
+
+
+def test_more_than_azure_tells_of_one_hour_is_an_error(
+    busy: AzureSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = connect(busy)
+    computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER)
+    monkeypatch.setattr(monitor, "SERIES_LIMIT", 1)
+    with pytest.raises(TruncatedError, match="than the 1 that one answer holds"):
+        collect_samples(door, computes, DAY, AnalysisSettings())
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +231,10 @@ def troubled(played: Emulator) -> Iterator[Emulator]:
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_without_the_batch_each_workspace_is_asked(troubled: Emulator, status: int) -> None:
-    settings = AzureSettings(endpoint=troubled.url, ca_file=troubled.ca_file, credential="emulator")
-    door = connect(settings)
+    door = connect(settings_of(troubled))
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER, Kind.INSTANCE)
     batch = collect_samples(door, computes, DAY, AnalysisSettings())
     troubled.fault(status=status, path_contains="metrics:getBatch")
     single = collect_samples(door, computes, DAY, AnalysisSettings())
-    key = [("resource_id", "ascending"), ("device_id", "ascending"), ("minute_utc", "ascending")]
     assert single.num_rows > 1000
-    assert single.sort_by(key).equals(batch.sort_by(key))
+    assert single.sort_by(IN_ORDER).equals(batch.sort_by(IN_ORDER))

@@ -20,7 +20,7 @@ from azure.monitor.query import LogsQueryClient
 from azure.monitor.querymetrics import MetricsClient
 
 from optimizer.azure.access import ARM_SCOPE, Access, azure_errors, check, url
-from optimizer.errors import AzureError, ForbiddenError, NotFoundError
+from optimizer.errors import AzureError, ForbiddenError, NotFoundError, TruncatedError
 from optimizer.model import Window
 from optimizer.units import iso_utc, utc
 
@@ -98,7 +98,8 @@ class Monitor:
         subscription as that one asks, each resource is asked for on its own.
 
         Raises:
-            AzureError: also where Azure has more series than one answer may hold.
+            TruncatedError: Azure has more series than one answer may hold.
+            AzureError: the metrics cannot be read.
         """
         try:
             return self._batch(region, resource_ids, question)
@@ -199,7 +200,8 @@ def parse_batch(content: bytes) -> Iterator[MetricSeries]:
     """Yield each series of an answer of the batch API.
 
     Raises:
-        AzureError: one metric failed, or the answer is full and so may have been cut short.
+        TruncatedError: the answer is full, and so may have been cut short.
+        AzureError: one metric failed.
     """
     for resource in orjson.loads(content)["values"]:
         for metric in resource["value"]:
@@ -221,9 +223,9 @@ def _series(resource_id: str, metric: Mapping[str, Any]) -> Iterator[MetricSerie
             f"Azure Monitor could not read {name} of {resource_id}: {metric.get('errorMessage')}"
         )
     if len(metric["timeseries"]) >= SERIES_LIMIT:
-        raise AzureError(
-            f"Azure Monitor has more than {SERIES_LIMIT} series of {name} for {resource_id}: "
-            "collect fewer days at a time."
+        raise TruncatedError(
+            f"Azure Monitor has more series of {name} for {resource_id} than the {SERIES_LIMIT} "
+            "that one answer holds."
         )
     for series in metric["timeseries"]:
         points = series.get("data") or []

@@ -1,9 +1,9 @@
-"""Utilisation of nodes: one-minute samples of instances, five-minute samples of clusters."""
+"""Utilisation of nodes: by the minute on instances, by five minutes or the hour on clusters."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import groupby
+from itertools import groupby, product
 from typing import TypeAlias
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from optimizer.azure.connect import Connection
-from optimizer.azure.monitor import BATCH_LIMIT, MetricQuestion, MetricSeries
+from optimizer.azure.monitor import BATCH_LIMIT, SERIES_LIMIT, MetricQuestion, MetricSeries
 from optimizer.collectors.inventory import subscription_of
 from optimizer.config import AnalysisSettings
+from optimizer.errors import TruncatedError
 from optimizer.model import Kind, Resource, Window
 from optimizer.store.tables import SAMPLES
 
@@ -21,6 +22,10 @@ INSTANCE_GRAIN = timedelta(minutes=1)
 """Idleness is asked at the finest grain there is."""
 CLUSTER_GRAIN = timedelta(minutes=5)
 """Node states tell a cluster's idleness; utilisation is for right-sizing, of 5-minute maxima."""
+LARGE_CLUSTER_GRAIN = timedelta(hours=1)
+"""Of an hour the maximum is the highest of its 5-minute maxima: no headroom is made up."""
+LARGE_CLUSTER_SERIES = 400
+"""From so many nodes × devices on: five minutes of them would be 100 MB a day."""
 
 _CPU = {"CpuUtilizationPercentage": "cpu", "CpuMemoryUtilizationPercentage": "memory"}
 _GPU = {"GpuUtilizationPercentage": "gpu", "GpuMemoryUtilizationPercentage": "gpu_memory"}
@@ -29,11 +34,13 @@ _NAMES_A_FILTER = 40
 """Keeps the address of a request well under 8 kB."""
 _CLUSTER_WINDOW = timedelta(days=1)
 """Nodes come and go, and each has a series as long as the window, empty where it was not there."""
+_SHORTEST_WINDOW = timedelta(hours=1)
 _BYTES_A_POINT = 80
 _BYTES_AN_ANSWER = 16e6
 """Parsed, it takes some ten times that, as often as requests are under way at once."""
 _PER_MILLE = 10
-_DEVICES_A_NODE = 4
+_DEVICES_A_NODE = 8
+"""No size that Azure ML offers has more."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -49,6 +56,13 @@ class SampleQuestion:
     workspace_ids: tuple[str, ...]
     question: MetricQuestion
 
+    def halves(self) -> Iterator["SampleQuestion"]:
+        """Yield the same question of the earlier and of the later half of its hours."""
+        window, hour = self.question.window, timedelta(hours=1)
+        middle = window.start_utc + max(hour, window.length / 2 // hour * hour)
+        for part in (replace(window, end_utc=middle), replace(window, start_utc=middle)):
+            yield replace(self, question=replace(self.question, window=part))
+
 
 def collect_samples(
     connection: Connection,
@@ -62,13 +76,21 @@ def collect_samples(
     exists while a run is on it, so its rows are busy; an instance is busy while its maximum lies
     above the idle thresholds of `analysis`, lone small peaks left out.
 
+    An answer that Azure cut short is asked for again in two halves of its time: nodes come and go,
+    and each has a series of its own.
+
     Raises:
-        AzureError: the metrics of a region cannot be read.
+        AzureError: the metrics of a region cannot be read, or not of a single hour at once.
     """
     by_name = {(c.workspace_id, c.name.lower()): c for c in computes}
 
     def rows(asked: SampleQuestion) -> pa.Table:
-        series = connection.monitor.metrics(asked.region, asked.workspace_ids, asked.question)
+        try:
+            series = connection.monitor.metrics(asked.region, asked.workspace_ids, asked.question)
+        except TruncatedError:
+            if asked.question.window.length <= _SHORTEST_WINDOW:
+                raise
+            return pa.concat_tables(map(rows, asked.halves()))
         return sample_rows(series, by_name, asked.question.grain, analysis)
 
     parts = connection.map(rows, list(questions_for(computes, window)))
@@ -77,20 +99,17 @@ def collect_samples(
 
 def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[SampleQuestion]:
     """Yield the requests that together ask for everything once, none with too long an answer."""
-    kinds = (
-        (Kind.INSTANCE, INSTANCE_GRAIN, _CPU, False),
-        (Kind.INSTANCE, INSTANCE_GRAIN, _GPU, True),
-        (Kind.CLUSTER, CLUSTER_GRAIN, _CPU, False),
-        (Kind.CLUSTER, CLUSTER_GRAIN, _GPU, True),
+    kinds = product(
+        (INSTANCE_GRAIN, CLUSTER_GRAIN, LARGE_CLUSTER_GRAIN), ((_CPU, False), (_GPU, True))
     )
-    for kind, grain, metrics, by_device in kinds:
-        wanted = [c for c in computes if c.kind is kind and (has_gpus(c) or not by_device)]
-        for group in _groups(wanted):
-            nodes = sum(_nodes(c) for c in group) * (_DEVICES_A_NODE if by_device else 1)
+    for grain, (metrics, by_device) in kinds:
+        wanted = [c for c in computes if grain_of(c) == grain and (has_gpus(c) or not by_device)]
+        for group in _groups(wanted, by_device=by_device):
+            series = sum(_series(c, by_device=by_device) for c in group) * len(metrics)
             names = sorted({c.name for c in group})
             dimensions = ["InstanceId eq '*'", *(["DeviceId eq '*'"] if by_device else [])]
-            most = _CLUSTER_WINDOW if kind is Kind.CLUSTER else window.length
-            for part in _cut(window, grain, series=nodes * len(metrics), most=most):
+            most = window.length if grain == INSTANCE_GRAIN else _CLUSTER_WINDOW
+            for part in _cut(window, grain, series=series, most=most):
                 yield SampleQuestion(
                     region=group[0].region,
                     workspace_ids=tuple(dict.fromkeys(c.workspace_id for c in group)),
@@ -101,6 +120,14 @@ def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[Samp
                         grain=grain,
                     ),
                 )
+
+
+def grain_of(compute: Resource) -> timedelta:
+    """Return at which grain the utilisation of a compute is asked for."""
+    if compute.kind is Kind.INSTANCE:
+        return INSTANCE_GRAIN
+    large = _series(compute, by_device=has_gpus(compute)) > LARGE_CLUSTER_SERIES
+    return LARGE_CLUSTER_GRAIN if large else CLUSTER_GRAIN
 
 
 def has_gpus(compute: Resource) -> bool:
@@ -211,7 +238,7 @@ def _per_mille(percent: Floats) -> pa.Array:
     return pa.array(rounded.astype(np.uint16), mask=np.isnan(percent))
 
 
-def _groups(computes: Sequence[Resource]) -> Iterator[list[Resource]]:
+def _groups(computes: Sequence[Resource], *, by_device: bool) -> Iterator[list[Resource]]:
     """Yield computes that one request can ask for: one subscription, one region, not too many."""
 
     def place(compute: Resource) -> tuple[str, str]:
@@ -221,18 +248,21 @@ def _groups(computes: Sequence[Resource]) -> Iterator[list[Resource]]:
     for _, here in groupby(ordered, key=place):
         group: list[Resource] = []
         for compute in here:
-            workspaces = {c.workspace_id for c in (*group, compute)}
-            if len(workspaces) > BATCH_LIMIT or len(group) == _NAMES_A_FILTER:
+            together = [*group, compute]
+            workspaces = {c.workspace_id for c in together}
+            series = sum(_series(c, by_device=by_device) for c in together)
+            full = len(workspaces) > BATCH_LIMIT or len(together) > _NAMES_A_FILTER
+            if group and (full or series >= SERIES_LIMIT):
                 yield group
                 group = []
             group.append(compute)
         yield group
 
 
-def _nodes(compute: Resource) -> int:
-    """Return about how many nodes a compute has in a day; a cluster's come and go."""
+def _series(compute: Resource, *, by_device: bool) -> int:
+    """Return about how many series a metric has in a day; a cluster's nodes come and go."""
     most = compute.settings.get("max_nodes") if compute.kind is Kind.CLUSTER else 1
-    return int(most or 1)
+    return int(most or 1) * (_DEVICES_A_NODE if by_device else 1)
 
 
 def _cut(window: Window, grain: timedelta, *, series: int, most: timedelta) -> Iterator[Window]:

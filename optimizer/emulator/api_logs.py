@@ -1,6 +1,8 @@
 """Log Analytics: the tables that a workspace's diagnostic settings would have filled."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from optimizer.emulator import kql, skus
@@ -13,6 +15,7 @@ from optimizer.emulator.wire import (
     Endpoint,
     Json,
     Refusal,
+    epoch,
     error_body,
     iso,
     of_type,
@@ -21,7 +24,6 @@ from optimizer.emulator.wire import (
     workspace_of,
 )
 from optimizer.emulator.world import World
-from optimizer.units import utc
 
 _DIAGNOSTICS = "Microsoft.Insights/diagnosticSettings"
 
@@ -46,14 +48,14 @@ def _answered(call: Call, workspaces: Sequence[str]) -> Answer:
     if name not in _TABLES or not logged:
         return _unresolved(name)
     table = _TABLES[name]
+    period = kql.timespan(call.json().get("timespan"), call.world.now_utc)
+    seconds = _Seconds(*map(epoch, period)) if period else _EVER
+    blank = dict.fromkeys(table.columns)
     rows: list[kql.Row] = [
-        {**dict.fromkeys(table.columns), **row, "Type": name}
+        {**blank, **row, "Type": name}
         for workspace in logged
-        for row in table.rows(call.world, workspace)
+        for row in table.rows(call.world, workspace, seconds)
     ]
-    if period := kql.timespan(call.json().get("timespan"), call.world.now_utc):
-        start, end = period
-        rows = [row for row in rows if start <= utc(row["TimeGenerated"]) <= end]
     try:
         found = kql.run(query, rows, call.world.now_utc)
         columns = _columns(query, table, call)
@@ -110,12 +112,26 @@ def _unresolved(name: str) -> Answer:
 # Tables
 
 
-class _Table:
-    """A table: its columns with their types, and its rows for one workspace."""
+@dataclass(frozen=True, slots=True)
+class _Seconds:
+    """Seconds since the epoch, both ends included."""
 
-    def __init__(
-        self, columns: Mapping[str, str], rows: Callable[[World, str], Iterator[Json]]
-    ) -> None:
+    first: float
+    last: float
+
+    def __contains__(self, second: float) -> bool:
+        return self.first <= second <= self.last
+
+
+_EVER = _Seconds(-math.inf, math.inf)
+
+_Rows = Callable[[World, str, _Seconds], Iterator[Json]]
+
+
+class _Table:
+    """A table: its columns with their types, and its rows for one workspace and some time."""
+
+    def __init__(self, columns: Mapping[str, str], rows: _Rows) -> None:
         self.columns = dict(columns)
         self.rows = rows
 
@@ -129,7 +145,7 @@ def _computes(world: World, workspace_id: str, kind: str) -> list[Json]:
     ]
 
 
-def _cluster_events(world: World, workspace_id: str) -> Iterator[Json]:
+def _cluster_events(world: World, workspace_id: str, seconds: _Seconds) -> Iterator[Json]:
     """Yield a row for each change of a cluster's nodes or settings."""
     for document in _computes(world, workspace_id, "AmlCompute"):
         counts = world.node_counts(document["id"])
@@ -155,7 +171,10 @@ def _cluster_events(world: World, workspace_id: str) -> Iterator[Json]:
         previous = 0
         for values in zip(*columns.values(), strict=True):
             row: dict[str, Any] = dict(zip(columns, values, strict=True))
-            current = sum(row[state] for state in _PRESENT)
+            current, before = sum(row[state] for state in _PRESENT), previous
+            previous = current
+            if row["at_s"] not in seconds:
+                continue
             yield {
                 "TimeGenerated": iso(row["at_s"]),
                 "ClusterName": document["name"],
@@ -178,17 +197,17 @@ def _cluster_events(world: World, workspace_id: str) -> Iterator[Json]:
                 "NodeIdleTimeSecondsBeforeScaleDown": row["idle_seconds"],
                 "AllocationState": "Steady" if row["target"] == current else "Resizing",
                 "AllocationStateTransitionTime": iso(row["at_s"]),
-                "IsResizeGrow": current > previous,
+                "IsResizeGrow": current > before,
                 # The values of this column are not documented.
                 "EventType": "ClusterChanged",
                 "_ResourceId": workspace_id.lower(),
             }
-            previous = current
 
 
-def _instance_events(world: World, workspace_id: str) -> Iterator[Json]:
+def _instance_events(world: World, workspace_id: str, seconds: _Seconds) -> Iterator[Json]:
     for operation in world.operations():
-        if not same(workspace_of(operation.resource_id), workspace_id):
+        inside = operation.at_s in seconds
+        if not inside or not same(workspace_of(operation.resource_id), workspace_id):
             continue
         document = world.document(operation.resource_id)
         if document and document["properties"].get("computeType") == "ComputeInstance":
@@ -205,7 +224,7 @@ def _instance_events(world: World, workspace_id: str) -> Iterator[Json]:
             }
 
 
-def _job_events(world: World, workspace_id: str) -> Iterator[Json]:
+def _job_events(world: World, workspace_id: str, seconds: _Seconds) -> Iterator[Json]:
     """Yield when a job came, when each of its nodes began, and when it ended."""
     records = {
         record.job_index: record
@@ -220,12 +239,13 @@ def _job_events(world: World, workspace_id: str) -> Iterator[Json]:
             "ClusterName": record.resource_id.rpartition("/")[2],
             "_ResourceId": workspace_id.lower(),
         }
-        yield told | {
-            "TimeGenerated": iso(record.submitted_s),
-            "EventType": "JobSubmitted",
-            "ExecutionState": "Queued",
-        }
-        if record.ended_s is not None:
+        if record.submitted_s in seconds:
+            yield told | {
+                "TimeGenerated": iso(record.submitted_s),
+                "EventType": "JobSubmitted",
+                "ExecutionState": "Queued",
+            }
+        if record.ended_s is not None and record.ended_s in seconds:
             yield told | {
                 "TimeGenerated": iso(record.ended_s),
                 "EventType": "JobFinished",
@@ -236,7 +256,7 @@ def _job_events(world: World, workspace_id: str) -> Iterator[Json]:
         for node, job, start in zip(
             spans.node_id.tolist(), spans.job_index.tolist(), spans.start_s.tolist(), strict=True
         ):
-            if job in records:
+            if job in records and start in seconds:
                 yield {
                     "TimeGenerated": iso(start),
                     "JobId": records[job].id,

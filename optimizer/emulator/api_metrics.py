@@ -280,7 +280,8 @@ def _series(
         max(question.start_minute, -(-oldest // 60)),
         min(question.end_minute, epoch(world.now_utc) // 60),
     )
-    samples = measured(metric, world, workspace["id"], window)
+    only = question.dimensions.get(metric.compute_dimension)
+    samples = measured(metric, world, workspace["id"], window, only)
     wanted = [
         all(
             values is None or label[name].lower() in values

@@ -128,6 +128,7 @@ class Cluster:
         self._events: list[tuple[int, _Event, int, Node | JobState]] = []
         self._events_made = 0
         self._nodes_made = 0
+        self._node_names: list[str] = []  # by ordinal, of those that were asked for
         self._log = array("q")
         self._spans = array("q")
         self._last_row: tuple[int, ...] = ()
@@ -224,9 +225,9 @@ class Cluster:
 
     def _node_ids(self, ordinals: Ints) -> NDArray[np.str_]:
         suffix = "p" if self.low_priority else "d"
-        distinct, position = np.unique(ordinals, return_inverse=True)
-        names = [f"tvmps_{_digest(*self._dice, 'node', int(n))}_{suffix}" for n in distinct]
-        return np.array(names, dtype=np.str_)[position]
+        for ordinal in range(len(self._node_names), self._nodes_made):
+            self._node_names.append(f"tvmps_{_digest(*self._dice, 'node', ordinal)}_{suffix}")
+        return np.array(self._node_names, dtype=np.str_)[ordinals]
 
     # -- the clockwork ---------------------------------------------------------------------------
 

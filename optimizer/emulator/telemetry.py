@@ -24,6 +24,7 @@ RETENTION_DAYS = 93
 
 _NODE_DIMENSIONS = ("Scenario", "ClusterName")
 _RUN_DIMENSIONS = ("RunId", "InstanceId", "ComputeName")
+_COMPUTE_DIMENSIONS = ("ClusterName", "ComputeName")
 _DEVICE_DIMENSIONS = ("RunId", "InstanceId", "DeviceId", "ComputeName")
 
 _JITTER = 0.05
@@ -79,7 +80,9 @@ class Minutes:
     end: int
 
 
-Measure = Callable[[World, str, Minutes], Samples]
+Names = frozenset[str] | None
+"""Names of computes, in lower case; None = every one."""
+Measure = Callable[[World, str, Minutes, Names], Samples]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,8 @@ class Metric:
     name: str
     category: str
     dimensions: tuple[str, ...]
+    compute_dimension: str
+    """The one of its dimensions that names a compute."""
     measure: Measure
 
 
@@ -103,9 +108,11 @@ class Buckets:
     maximum: Floats
 
 
-def measured(metric: Metric, world: World, workspace_id: str, window: Minutes) -> Samples:
-    """Return a metric's samples that did not get lost."""
-    samples = metric.measure(world, workspace_id, window)
+def measured(
+    metric: Metric, world: World, workspace_id: str, window: Minutes, only: Names
+) -> Samples:
+    """Return a metric's samples, of some computes only, that did not get lost."""
+    samples = metric.measure(world, workspace_id, window, only)
     lost = world.estate.telemetry.missing_fraction
     if lost == 0 or not len(samples.minute):
         return samples
@@ -154,20 +161,13 @@ def bucketed(
     ]
 
 
-def _clusters(world: World, workspace_id: str) -> list[Json]:
-    return _computes(world, workspace_id, "AmlCompute")
-
-
-def _instances(world: World, workspace_id: str) -> list[Json]:
-    return _computes(world, workspace_id, "ComputeInstance")
-
-
-def _computes(world: World, workspace_id: str, kind: str) -> list[Json]:
+def _computes(world: World, workspace_id: str, kind: str, only: Names) -> list[Json]:
     return [
         document
         for document in of_type(world, COMPUTES)
         if document["properties"]["computeType"] == kind
         and same(workspace_of(document["id"]), workspace_id)
+        and (only is None or document["name"].lower() in only)
     ]
 
 
@@ -181,10 +181,10 @@ def price_of(world: World, document: Json) -> Price | None:
 
 
 def _node_measure(states: tuple[str, ...], *, cores: bool) -> Measure:
-    def measure(world: World, workspace_id: str, window: Minutes) -> Samples:
+    def measure(world: World, workspace_id: str, window: Minutes, only: Names) -> Samples:
         parts = [
             _node_samples(world, document, states, window, cores=cores)
-            for document in _clusters(world, workspace_id)
+            for document in _computes(world, workspace_id, "AmlCompute", only)
         ]
         return _joined(parts)
 
@@ -244,17 +244,17 @@ class _Work:
 
 
 def _utilisation_measure(quantity: str, *, by_device: bool) -> Measure:
-    def measure(world: World, workspace_id: str, window: Minutes) -> Samples:
+    def measure(world: World, workspace_id: str, window: Minutes, only: Names) -> Samples:
         jobs = world.job_rows
         works = [
             work
-            for document in _clusters(world, workspace_id)
+            for document in _computes(world, workspace_id, "AmlCompute", only)
             for work in _cluster_works(world, document, quantity, window, jobs, by_device=by_device)
         ]
         if world.estate.telemetry.instance_metrics:
             works += [
                 work
-                for document in _instances(world, workspace_id)
+                for document in _computes(world, workspace_id, "ComputeInstance", only)
                 for work in _instance_works(world, document, quantity, window, by_device=by_device)
             ]
         return _sampled(works, window, world.estate.seed, quantity)
@@ -478,7 +478,13 @@ def _joined(parts: Sequence[Samples]) -> Samples:
 
 
 def _metric(name: str, category: str, dimensions: tuple[str, ...], measure: Measure) -> Metric:
-    return Metric(name=name, category=category, dimensions=dimensions, measure=measure)
+    return Metric(
+        name=name,
+        category=category,
+        dimensions=dimensions,
+        compute_dimension=next(each for each in dimensions if each in _COMPUTE_DIMENSIONS),
+        measure=measure,
+    )
 
 
 def metrics() -> Mapping[str, Metric]:

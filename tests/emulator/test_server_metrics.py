@@ -116,7 +116,7 @@ def test_lost_minutes_are_the_same_ones_every_time(tmp_path: Path) -> None:
 def _minutes_seen(folder: Path) -> list[int]:
     world = World(load_estate(folder))
     window = Minutes(epoch(START_UTC) // 60, epoch(world.now_utc) // 60)
-    samples = measured(metrics()["idle nodes"], world, WORKSPACE_ID, window)
+    samples = measured(metrics()["idle nodes"], world, WORKSPACE_ID, window, None)
     return [int(minute) for minute in samples.minute]
 
 
@@ -129,7 +129,7 @@ def test_an_instance_may_be_without_metrics(tmp_path: Path) -> None:
     )
     window = Minutes(epoch(START_UTC) // 60, epoch(START_UTC) // 60 + 1440)
     metric = metrics()["cpuutilizationpercentage"]
-    assert not measured(metric, World(load_estate(folder)), WORKSPACE_ID, window).labels
+    assert not measured(metric, World(load_estate(folder)), WORKSPACE_ID, window, None).labels
 
 
 @pytest.mark.parametrize(
