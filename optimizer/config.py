@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
 
 from optimizer.errors import ConfigError
 
@@ -25,7 +25,7 @@ class AzureSettings(_Frozen):
     endpoint: str | None = None
     """Base URL that answers for Resource Manager, Monitor, Log Analytics and Retail Prices alike;
     None: the addresses of the Azure public cloud."""
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     """PEM file of the certificate authority to trust; None: the system's."""
     credential: Literal["default", "emulator"] = "default"
     """`default`: azure-identity's DefaultAzureCredential. `emulator`: a fixed token that no real
@@ -43,7 +43,7 @@ class MailSettings(_Frozen):
     username: str | None = None
     password: SecretStr | None = None
     starttls: bool = True
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     app_url: str | None = None
     """Where the mail's links point; None: the mail names the command instead."""
 

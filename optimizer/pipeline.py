@@ -274,8 +274,8 @@ def _look_again(settings: Settings, connection: Connection, estate: Estate) -> N
     """Take a snapshot of the settings, so that the next plan starts from what stands now."""
     subscriptions = sorted({subscription_of(resource_id) for resource_id in estate.resources})
     inventory = collect_inventory(connection, subscriptions)
-    rows = resource_rows(inventory.resources, connection.arm.now_utc())
-    Lake(settings.lake).write(tables.RESOURCES, rows)
+    lake = Lake(settings.lake)
+    lake.write(tables.RESOURCES, resource_rows(inventory, lake, connection.arm.now_utc()))
 
 
 def verify(settings: Settings) -> Verification:
@@ -300,7 +300,7 @@ def verify(settings: Settings) -> Verification:
 
 
 def history(settings: Settings) -> tuple[Run, ...]:
-    """Return every apply and rollback of this home, oldest first."""
+    """Return every apply and rollback of this home, newest first."""
     return runs(Ledger(settings.ledger_url))
 
 

@@ -312,7 +312,8 @@ def test_apply_is_a_dry_run_then_changes_and_rollback_puts_back(
 
     run = optimizer("apply", file, "--yes", "--json").document
     assert {outcome["status"] for outcome in run["outcomes"]} == {"done"}
-    assert optimizer("apply", file, "--yes", "--json").document["id"]
+    again = optimizer("apply", file, "--yes", "--json")
+    assert (again.code, f"as run {run['id']}" in again.err) == (1, True)
 
     claims = optimizer("verify", "--json").document["claims"]
     assert {claim["level"] for claim in claims} == {"Applied"}

@@ -229,10 +229,19 @@ def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats 
 
 def _released_and_started(features: ClusterFeatures, levels: Levels) -> tuple[int, int]:
     """Count releases and cold starts under the settings of most of the window."""
-    free = levels.level > features.settings.min_nodes
-    outlived = free & levels.warm & (levels.length > features.settings.idle_seconds)
+    settings = _usual_settings(features)
+    free = levels.level > settings.min_nodes
+    outlived = free & levels.warm & (levels.length > settings.idle_seconds)
     started = free & levels.closed & (outlived | ~levels.warm)
     return int(outlived.sum()), int(started.sum())
+
+
+def _usual_settings(features: ClusterFeatures) -> ClusterSettings:
+    """Return the settings of most of the window."""
+    since = [at for at, _ in features.policies]
+    until = [*since[1:], features.window.end_utc]
+    held = [end - start for start, end in zip(since, until, strict=True)]
+    return features.policies[held.index(max(held))][1]
 
 
 def _seen_hours(features: ClusterFeatures) -> Floats:

@@ -155,7 +155,7 @@ def collect(
         _jobs(run)
         _costs(run)
         _prices(run)
-        run.write(RESOURCES, resource_rows(inventory.resources, now_utc))
+        run.write(RESOURCES, resource_rows(inventory, lake, now_utc))
     return CollectReport(
         window=run.window,
         subscriptions=inventory.subscriptions,

@@ -1,8 +1,8 @@
 """What there is: subscriptions → workspaces → clusters, instances and deployments."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -13,6 +13,8 @@ from optimizer.azure.connect import Connection
 from optimizer.collectors.problems import problem_of
 from optimizer.errors import AzureError, ForbiddenError, NotFoundError
 from optimizer.model import Kind, Problem, Resource
+from optimizer.store.lake import Lake
+from optimizer.store.tables import RESOURCES
 from optimizer.units import seconds_from_iso, utc
 
 _PROVIDER = "Microsoft.MachineLearningServices"
@@ -88,12 +90,27 @@ def collect_inventory(connection: Connection, subscriptions: Sequence[str]) -> I
     )
 
 
-def resource_rows(resources: Iterable[Resource], collected_at_utc: datetime) -> pd.DataFrame:
-    """Return the rows of `tables.RESOURCES`; dictionaries are written as JSON."""
+def resource_rows(inventory: Inventory, lake: Lake, now_utc: datetime) -> pd.DataFrame:
+    """Return the rows of `tables.RESOURCES`; dictionaries are written as JSON.
+
+    A look that saw other settings less than a second ago says what stood until now, and keeps its
+    moment: this one then counts as a second later.
+
+    Raises:
+        LakeError: the earlier looks cannot be read.
+    """
+    known = lake.read(RESOURCES, columns=["resource_id", "collected_at_utc", "settings"])
+    latest = known[known["collected_at_utc"] == known["collected_at_utc"].max()]
+    settings = {r.resource_id: _json(r.settings) for r in inventory.resources}
+    changed = dict(zip(latest["resource_id"], latest["settings"], strict=True)) != settings
+    at_utc = now_utc
+    if len(latest):
+        last: datetime = latest["collected_at_utc"].iloc[0].to_pydatetime()
+        at_utc = max(now_utc, last + timedelta(seconds=1) if changed else last)
     return pd.DataFrame(
         {
             "resource_id": r.resource_id,
-            "collected_at_utc": collected_at_utc,
+            "collected_at_utc": at_utc,
             "kind": r.kind.value,
             "name": r.name,
             "workspace_id": r.workspace_id,
@@ -107,7 +124,7 @@ def resource_rows(resources: Iterable[Resource], collected_at_utc: datetime) -> 
             "settings": _json(r.settings),
             "arm": _json(r.arm),
         }
-        for r in resources
+        for r in inventory.resources
     )
 
 

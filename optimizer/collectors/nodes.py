@@ -52,8 +52,7 @@ def collect_node_minutes(
     if not clusters:
         return pd.DataFrame(), []
     try:
-        events = _events(connection, workspace, window)
-        problems = [] if events else [_no_logs(workspace)]
+        events, problems = _events(connection, workspace, window), []
     except (UnauthorizedError, UnreachableError):
         raise
     except AzureError as error:
@@ -71,7 +70,10 @@ def collect_node_minutes(
             aggregations=("Average",),
         )
         series = connection.monitor.metrics(workspace.region, [workspace.resource_id], question)
-        parts.append(minutes_from_metrics(series, rest))
+        measured = minutes_from_metrics(series, rest)
+        if len(measured) and not events and not problems:
+            problems = [_no_logs(workspace)]
+        parts.append(measured)
     return pd.concat([p for p in parts if len(p)] or [pd.DataFrame()]), problems
 
 

@@ -89,6 +89,16 @@ class Detector(ABC, Generic[C]):
         """
 
 
+def about(seconds: float) -> str:
+    """Return a length of waiting in words.
+
+    >>> about(350), about(10)
+    ('about 6 min', 'less than a minute')
+    """
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes else "less than a minute"
+
+
 def load_detectors() -> tuple[Detector[Any], ...]:
     """Return one detector for each module of this package, in the order of the waterfall.
 

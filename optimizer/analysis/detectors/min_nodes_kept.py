@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optimizer.analysis.cases import Assumptions, ClusterCase
-from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
+from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal, about
 from optimizer.model import How, Source
 
 WARM_NODES_TAG = "optimizer:warm-nodes"
@@ -50,8 +50,8 @@ class MinNodesKept(Detector[ClusterCase]):
             },
             pillar_notes=(
                 (
-                    "Performance efficiency: the first job after a quiet spell waits about "
-                    f"{case.physics.wait_seconds / 60:.0f} min for its nodes; tag the cluster "
+                    "Performance efficiency: the first job after a quiet spell waits "
+                    f"{about(case.physics.wait_seconds)} for its nodes; tag the cluster "
                     f"{WARM_NODES_TAG}=N to keep N of them."
                 ),
             ),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optimizer.analysis.cases import MIN_GAPS, Assumptions, ClusterCase
-from optimizer.analysis.detectors import GUIDE, Detector, Proposal
+from optimizer.analysis.detectors import GUIDE, Detector, Proposal, about
 from optimizer.analysis.detectors.min_nodes_kept import warm_nodes
 from optimizer.model import How, Source
 from optimizer.units import iso_from_seconds
@@ -58,8 +58,8 @@ class SlowScaleDown(Detector[ClusterCase]):
             if longer
             else (
                 (
-                    "Performance efficiency: jobs that follow a longer pause wait about "
-                    f"{physics.wait_seconds / 60:.0f} min for their nodes."
+                    "Performance efficiency: jobs that follow a longer pause wait "
+                    f"{about(physics.wait_seconds)} for their nodes."
                 ),
             ),
             sensitivity=(
