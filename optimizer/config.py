@@ -43,7 +43,7 @@ class MailSettings(_Frozen):
     username: str | None = None
     password: SecretStr | None = None
     starttls: bool = True
-    ca_file: FilePath | None = None
+    ca_file: Path | None = None
     app_url: str | None = None
     """Where the mail's links point; None: the mail names the command instead."""
 

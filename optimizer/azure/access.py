@@ -70,6 +70,18 @@ class CostRetryAfter(SansIOHTTPPolicy):  # type: ignore[misc]
             headers["Retry-After"] = str(max(waits))
 
 
+class PostsThatRead(SansIOHTTPPolicy):  # type: ignore[misc]
+    """Lets a POST be repeated after a lost connection; for clients whose every POST is a question.
+
+    A connection that was kept for later may be closed by then, and azure-core repeats only what
+    HTTP calls idempotent.
+    """
+
+    def on_request(self, request: PipelineRequest) -> None:
+        """Tell the retry policy so."""
+        request.context.options.setdefault("retry_on_methods", ("GET", "POST"))
+
+
 def _asks_to_wait(header: str) -> bool:
     name = header.lower()
     return name.startswith("x-ms-ratelimit-microsoft.costmanagement") and name.endswith(
@@ -128,6 +140,11 @@ class Access:
             "retry_backoff_factor": 0.4,
             "user_agent": "optimizer",
         }
+
+    @property
+    def reading_options(self) -> dict[str, Any]:
+        """The same for clients that only read, by POST too."""
+        return self.options | {"per_call_policies": [PostsThatRead()]}
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Return `function` of each item, in order, with several requests under way at once."""

@@ -30,7 +30,7 @@ class CostManagement:
             credential_scopes=[ARM_SCOPE],
             per_retry_policies=[CostRetryAfter()],
             polling_interval=2,
-            **access.options,
+            **access.reading_options,
         )
         # A report's link carries its own key, which a token beside it would make invalid.
         self._files = PipelineClient(

@@ -20,7 +20,7 @@ class Graph:
             access.credential,
             base_url=access.arm_url,
             credential_scopes=[ARM_SCOPE],
-            **access.options,
+            **access.reading_options,
         )
 
     def query(self, kql: str, subscriptions: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -178,7 +178,9 @@ class Monitor:
 
     def _new_metrics(self, region: str) -> MetricsClient:
         return MetricsClient(
-            self._access.metrics_url(region), self._access.credential, **self._access.options
+            self._access.metrics_url(region),
+            self._access.credential,
+            **self._access.reading_options,
         )
 
     def _new_management(self, subscription: str) -> MonitorManagementClient:
@@ -187,12 +189,12 @@ class Monitor:
             subscription,
             base_url=self._access.arm_url,
             credential_scopes=[ARM_SCOPE],
-            **self._access.options,
+            **self._access.reading_options,
         )
 
     def _new_logs(self) -> LogsQueryClient:
         return LogsQueryClient(
-            self._access.credential, endpoint=self._access.logs_url, **self._access.options
+            self._access.credential, endpoint=self._access.logs_url, **self._access.reading_options
         )
 
 

@@ -42,6 +42,8 @@ OPEN_APIS = frozenset({"emulator", "blob", "retail_prices"})
 WRITING_APIS = frozenset({"arm", "emulator"})
 EXPIRED_TOKEN = "expired"  # noqa: S105 - the one token that is refused
 
+_KEEP_ALIVE_SECONDS = 240
+"""Azure's load balancers drop what is silent for four minutes."""
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -81,6 +83,7 @@ def serve(folder: Path, *, port: int = 0, announce: Callable[[dict[str, Any]], N
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         config.load()
         config.ssl = _tls(authority)
