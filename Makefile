@@ -19,6 +19,8 @@ $(READY): requirements.lock pyproject.toml
 		{ echo "The locked packages could not be fetched: check the network or pip's index."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --editable .
+	@# Where Python is told to write no bytecode, every command would compile for seconds.
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true
 	@touch $(READY)
 
 demo: $(READY)

@@ -200,21 +200,23 @@ def test_what_azure_cut_short_is_asked_for_in_halves(
 ) -> None:
     door = connect(busy)
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER)
-    whole = collect_samples(door, computes, DAY, AnalysisSettings())
+    whole, _ = collect_samples(door, computes, DAY, AnalysisSettings())
     assert len(set(whole["node_id"].to_pylist())) == 12
     monkeypatch.setattr(monitor, "SERIES_LIMIT", 3)
-    halves = collect_samples(door, computes, DAY, AnalysisSettings())
+    halves, refused = collect_samples(door, computes, DAY, AnalysisSettings())
+    assert refused == {}
     assert halves.sort_by(IN_ORDER).equals(whole.sort_by(IN_ORDER))
 
 
-def test_more_than_azure_tells_of_one_hour_is_an_error(
+def test_more_than_azure_tells_of_one_hour_is_told_of_its_workspace(
     busy: AzureSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door = connect(busy)
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER)
     monkeypatch.setattr(monitor, "SERIES_LIMIT", 1)
-    with pytest.raises(TruncatedError, match="than the 1 that one answer holds"):
-        collect_samples(door, computes, DAY, AnalysisSettings())
+    rows, refused = collect_samples(door, computes, DAY, AnalysisSettings())
+    assert rows.num_rows == 0
+    assert "than the 1 that one answer holds" in str(refused[computes[0].workspace_id])
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +235,9 @@ def troubled(played: Emulator) -> Iterator[Emulator]:
 def test_without_the_batch_each_workspace_is_asked(troubled: Emulator, status: int) -> None:
     door = connect(settings_of(troubled))
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER, Kind.INSTANCE)
-    batch = collect_samples(door, computes, DAY, AnalysisSettings())
+    batch, _ = collect_samples(door, computes, DAY, AnalysisSettings())
     troubled.fault(status=status, path_contains="metrics:getBatch")
-    single = collect_samples(door, computes, DAY, AnalysisSettings())
+    single, refused = collect_samples(door, computes, DAY, AnalysisSettings())
     assert single.num_rows > 1000
+    assert refused == {}
     assert single.sort_by(IN_ORDER).equals(batch.sort_by(IN_ORDER))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import groupby
 from typing import TypeVar
 
 import pandas as pd
@@ -103,14 +102,14 @@ class _Collection:
         written = self.lake.write(table, frame, coverage=coverage)
         self.rows[table.name] = self.rows.get(table.name, 0) + written
 
-    def tolerated(self, ask: Callable[[], T], *scopes: str) -> T | None:
-        """Return an answer, or None where it was refused: a problem of `scopes`, and we go on."""
+    def tolerated(self, ask: Callable[[], T], scope: str) -> T | None:
+        """Return an answer, or None where it was refused: a problem of `scope`, and we go on."""
         try:
             return ask()
         except (UnauthorizedError, UnreachableError):
             raise
         except AzureError as error:
-            self.problems.extend(problem_of(scope, error) for scope in scopes)
+            self.problems.append(problem_of(scope, error))
             return None
 
 
@@ -201,23 +200,11 @@ def _node_minutes(run: _Collection, workspaces: Sequence[Resource], window: Wind
 
 
 def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
-    def place(workspace: Resource) -> tuple[str, str]:
-        return subscription_of(workspace.resource_id), workspace.region
-
-    parts: list[pa.Table] = []
-    read: list[str] = []
-    for _, here in groupby(sorted(workspaces, key=place), key=place):
-        group = list(here)
-        computes = run.computes_of(group, Kind.CLUSTER, Kind.INSTANCE)
-        ids = [workspace.resource_id for workspace in group]
-        rows = run.tolerated(
-            partial(collect_samples, run.connection, computes, window, run.analysis), *ids
-        )
-        if rows is not None:
-            parts.append(rows)
-            read.extend(ids)
-    if parts:
-        run.write(SAMPLES, pa.concat_tables(parts), Coverage(scopes=read, window=window))
+    computes = run.computes_of(workspaces, Kind.CLUSTER, Kind.INSTANCE)
+    rows, refused = collect_samples(run.connection, computes, window, run.analysis)
+    run.problems.extend(problem_of(scope, error) for scope, error in refused.items())
+    read = [w.resource_id for w in workspaces if w.resource_id not in refused]
+    run.write(SAMPLES, rows, Coverage(scopes=read, window=window))
 
 
 def _partials(run: _Collection, start: datetime) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby, product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from optimizer.azure.connect import Connection
 from optimizer.azure.monitor import BATCH_LIMIT, SERIES_LIMIT, MetricQuestion, MetricSeries
 from optimizer.collectors.inventory import subscription_of
 from optimizer.config import AnalysisSettings
-from optimizer.errors import TruncatedError
+from optimizer.errors import AzureError, TruncatedError, UnauthorizedError, UnreachableError
 from optimizer.model import Kind, Resource, Window
 from optimizer.store.tables import SAMPLES
 
@@ -29,6 +29,8 @@ LARGE_CLUSTER_SERIES = 400
 
 _CPU = {"CpuUtilizationPercentage": "cpu", "CpuMemoryUtilizationPercentage": "memory"}
 _GPU = {"GpuUtilizationPercentage": "gpu", "GpuMemoryUtilizationPercentage": "gpu_memory"}
+
+_STATISTICS = tuple(name for name in SAMPLES.schema.names if name.endswith(("_avg", "_max")))
 
 _NAMES_A_FILTER = 40
 """Keeps the address of a request well under 8 kB."""
@@ -69,8 +71,8 @@ def collect_samples(
     computes: Sequence[Resource],
     window: Window,
     analysis: AnalysisSettings,
-) -> pa.Table:
-    """Return the rows of `tables.SAMPLES` of some clusters and instances.
+) -> tuple[pa.Table, dict[str, AzureError]]:
+    """Return the rows of `tables.SAMPLES`, and by workspace id why some may be missing.
 
     A minute without any value is not a row: missing is never idle. Utilisation of a cluster's node
     exists while a run is on it, so its rows are busy; an instance is busy while its maximum lies
@@ -80,21 +82,29 @@ def collect_samples(
     and each has a series of its own.
 
     Raises:
-        AzureError: the metrics of a region cannot be read, or not of a single hour at once.
+        UnauthorizedError: the token was refused.
+        UnreachableError: the endpoint does not answer.
     """
     by_name = {(c.workspace_id, c.name.lower()): c for c in computes}
+    refused: dict[str, AzureError] = {}
 
     def rows(asked: SampleQuestion) -> pa.Table:
         try:
             series = connection.monitor.metrics(asked.region, asked.workspace_ids, asked.question)
-        except TruncatedError:
-            if asked.question.window.length <= _SHORTEST_WINDOW:
-                raise
-            return pa.concat_tables(map(rows, asked.halves()))
+        except (UnauthorizedError, UnreachableError):
+            raise
+        except AzureError as error:
+            if (
+                isinstance(error, TruncatedError)
+                and asked.question.window.length > _SHORTEST_WINDOW
+            ):
+                return pa.concat_tables(map(rows, asked.halves()))
+            refused.update(dict.fromkeys(asked.workspace_ids, error))
+            return SAMPLES.schema.empty_table()
         return sample_rows(series, by_name, asked.question.grain, analysis)
 
-    parts = connection.map(rows, list(questions_for(computes, window)))
-    return pa.concat_tables([SAMPLES.schema.empty_table(), *parts])
+    parts = connection.map(rows, questions_for(computes, window))
+    return pa.concat_tables([SAMPLES.schema.empty_table(), *parts]), refused
 
 
 def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[SampleQuestion]:
@@ -152,66 +162,74 @@ def sample_rows(
             node = one.dimensions.get("instanceid", "")
             key = (one.resource_id, compute, node, one.dimensions.get("deviceid", ""))
             by_key.setdefault(key, {})[(_CPU | _GPU)[one.metric]] = one
-    minutes = round(grain / timedelta(minutes=1))
-    parts = [
-        _rows_of(computes[key[:2]], key, metrics, minutes, analysis)
-        for key, metrics in sorted(by_key.items())
-    ]
-    return pa.concat_tables([SAMPLES.schema.empty_table(), *parts])
+    keys = sorted(by_key)
+    stretches = [_seen(computes[key[:2]], by_key[key], analysis) for key in keys]
+    # One table of all: Arrow takes as long for a short column as for a long one.
+    row = np.repeat(np.arange(len(keys)), [len(each.times) for each in stretches])
+    ids = [(computes[key[:2]].resource_id, *key[2:]) for key in keys]
+    known = _end_to_end([each.known for each in stretches], np.bool_)
+    columns = {
+        name: pa.array(values, pa.string()).take(pa.array(row))
+        for name, *values in zip(("resource_id", "node_id", "device_id"), *ids, strict=True)
+    } | {
+        "minute_utc": pa.array(_end_to_end([each.times for each in stretches], "datetime64[s]")),
+        "grain_minutes": pa.repeat(round(grain / timedelta(minutes=1)), len(row)),
+        "busy": pa.array(_end_to_end([each.busy for each in stretches], np.bool_), mask=~known),
+    }
+    for name in _STATISTICS:
+        columns[name] = _per_mille(_end_to_end([e.values[name] for e in stretches], np.float64))
+    return pa.table(
+        [columns[name].cast(SAMPLES.schema.field(name).type) for name in SAMPLES.schema.names],
+        schema=SAMPLES.schema,
+    )
 
 
-def _rows_of(
-    compute: Resource,
-    key: _Key,
-    metrics: Mapping[str, MetricSeries],
-    grain_minutes: int,
-    analysis: AnalysisSettings,
-) -> pa.Table:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Stretch:
+    """What was seen of one node, or of one device of it."""
+
+    times: npt.NDArray[np.datetime64]
+    values: Mapping[str, Floats]
+    """Percent by statistic; NaN = not observed."""
+    busy: Bools
+    known: Bools
+    """Whether `busy` was observed."""
+
+
+def _seen(
+    compute: Resource, metrics: Mapping[str, MetricSeries], analysis: AnalysisSettings
+) -> _Stretch:
     times = _union([one.times for one in metrics.values()])
-    values: dict[str, Floats] = {}
+    values = {name: np.full(len(times), np.nan) for name in _STATISTICS}
     for name, one in metrics.items():
         place = np.searchsorted(times, one.times)
         for statistic, numbers in (("avg", one.average), ("max", one.maximum)):
-            values[f"{name}_{statistic}"] = np.full(len(times), np.nan)
-            values[f"{name}_{statistic}"][place] = numbers
-    seen = np.logical_or.reduce([~np.isnan(numbers) for numbers in values.values()])
-    count = int(seen.sum())
+            if (column := values.get(f"{name}_{statistic}")) is not None:
+                column[place] = numbers
     busy, known = _busy(compute, values, analysis)
-    columns = {
-        "resource_id": pa.repeat(compute.resource_id, count),
-        "node_id": pa.repeat(key[2], count),
-        "device_id": pa.repeat(key[3], count),
-        "minute_utc": pa.array(times[seen]),
-        "grain_minutes": pa.repeat(pa.scalar(grain_minutes, pa.uint16()), count),
-        "busy": pa.array(busy[seen], mask=~known[seen]),
-    } | {
-        name: _per_mille(numbers[seen])
-        for name, numbers in values.items()
-        if name in SAMPLES.schema.names
-    }
-    return pa.table(
-        [
-            columns[field.name].cast(field.type)
-            if field.name in columns
-            else pa.nulls(count, field.type)
-            for field in SAMPLES.schema
-        ],
-        schema=SAMPLES.schema,
+    seen = ~np.logical_and.reduce([np.isnan(numbers) for numbers in values.values()])
+    return _Stretch(
+        times=times[seen],
+        values={name: numbers[seen] for name, numbers in values.items()},
+        busy=busy[seen],
+        known=known[seen],
     )
+
+
+def _end_to_end(parts: Sequence[npt.NDArray[Any]], kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0, kind), *parts])
 
 
 def _busy(
     compute: Resource, values: Mapping[str, Floats], analysis: AnalysisSettings
 ) -> tuple[Bools, Bools]:
     """Return whether the node was at work at each time, and whether that is known."""
-    limits = {"cpu_max": analysis.idle_cpu_percent, "gpu_max": analysis.idle_gpu_percent}
-    peaks = [(values[name], limit) for name, limit in limits.items() if name in values]
-    size = len(next(iter(values.values())))
+    cpu, gpu = values["cpu_max"], values["gpu_max"]
     if compute.kind is Kind.CLUSTER:
-        return np.ones(size, np.bool_), np.ones(size, np.bool_)
-    busy = np.logical_or.reduce([np.zeros(size, np.bool_), *(_works(v, at) for v, at in peaks)])
-    known = np.logical_or.reduce([np.zeros(size, np.bool_), *(~np.isnan(v) for v, _ in peaks)])
-    return busy, known
+        always = np.ones(cpu.size, np.bool_)
+        return always, always
+    busy = _works(cpu, analysis.idle_cpu_percent) | _works(gpu, analysis.idle_gpu_percent)
+    return busy, ~np.isnan(cpu) | ~np.isnan(gpu)
 
 
 def _works(values: Floats, limit: float) -> Bools:
