@@ -27,17 +27,20 @@ def policy(min_nodes: int, idle_minutes: float) -> ClusterSettings:
     )
 
 
-def physics(start_minutes: float = 0.0, leaving_minutes: float = 0.0) -> Physics:
+def physics(
+    start_minutes: float = 0.0, leaving_minutes: float = 0.0, late_share: float = 0.0
+) -> Physics:
     return Physics(
         start_seconds=start_minutes * MINUTE,
         leaving_seconds=leaving_minutes * MINUTE,
         wait_seconds=0.0,
+        late_share=late_share,
     )
 
 
 def node_minutes(levels: Levels, minimum: int, idle_minutes: float, costs: Physics) -> float:
     outcome = replay(levels, policy(minimum, idle_minutes), costs)
-    seconds = levels.busy_seconds + outcome.idle_seconds + outcome.starts * costs.start_seconds
+    seconds = levels.busy_seconds + outcome.idle_seconds + outcome.starts * outcome.paid_per_start
     return seconds / MINUTE
 
 
@@ -186,14 +189,17 @@ def test_sweep_is_replay_for_every_candidate(
     demand: list[int], on_at_start: int, leaving: int
 ) -> None:
     levels = cut_into_levels(np.asarray(demand, dtype=float), on_at_start=on_at_start)
-    costs = physics(5, leaving)
+    costs = physics(5, leaving, 0.25)
     idle = [0, 60, 300, 600, 1800]
     curve = sweep(levels, min_nodes=range(8), idle_seconds=idle, physics=costs)
+    paid = curve.node_seconds(levels.busy_seconds, costs) / MINUTE
     for row in range(8):
         for column, seconds in enumerate(idle):
             one = replay(levels, policy(row, seconds / MINUTE), costs)
             assert curve.paid_idle_seconds[row, column] == one.idle_seconds
             assert curve.starts[row, column] == one.starts
+            whole = node_minutes(levels, row, seconds / MINUTE, costs)
+            assert paid[row, column] == pytest.approx(whole)
 
 
 @given(demands, st.integers(0, 4), st.integers(0, 60))
@@ -225,7 +231,7 @@ def test_days_add_up_to_the_whole(demand: list[int], minimum: int, idle: int) ->
     levels = cut_into_levels(np.asarray(demand, dtype=float))
     costs = physics(4, 2)
     edges = np.unique(np.append(np.arange(0, levels.seconds, 1200), levels.seconds))
-    parts = paid_by(levels, replay(levels, policy(minimum, idle), costs), costs, edges)
+    parts = paid_by(levels, replay(levels, policy(minimum, idle), costs), edges)
     assert parts.sum() / MINUTE == pytest.approx(node_minutes(levels, minimum, idle, costs))
 
 
@@ -248,6 +254,6 @@ def test_nodes_are_always_enough(demand: list[int], minimum: int, idle: int) -> 
     levels = cut_into_levels(np.asarray(demand, dtype=float))
     outcome = replay(levels, policy(minimum, idle), physics())
     edges = np.arange(0, levels.seconds + 60, 60)
-    on = paid_by(levels, outcome, physics(), edges) / MINUTE
+    on = paid_by(levels, outcome, edges) / MINUTE
     assert (on >= np.asarray(demand)).all()
     assert (on >= minimum).all()

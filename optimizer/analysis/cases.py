@@ -50,8 +50,6 @@ PRIOR_STARTS = 5.0
 MIN_SEEN = 3
 """Cold starts or releases from which on their mean length is believed."""
 
-MAX_START_SECONDS = 3600.0
-
 RESTART_SECONDS = 180.0
 """Billed time of a compute instance's start. Assumed: no table holds it."""
 
@@ -126,7 +124,7 @@ class ClusterCase:
     def node_hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid node-hours in each step of the window."""
         edges = np.arange(0, self.levels.seconds + 1, step_seconds)
-        paid = paid_by(self.levels, self.outcome(settings), self.physics, edges)
+        paid = paid_by(self.levels, self.outcome(settings), edges)
         return paid / SECONDS_PER_HOUR
 
     def saving(self, after: ClusterSettings, before: ClusterSettings | None = None) -> Saving:
@@ -199,7 +197,7 @@ def replayed_as_was(
         last = (until - window.start_utc) // timedelta(days=1)
         chosen = slice(max(0, first), max(0, last))
         outcome = replay(levels, settings, physics)
-        hours[chosen] = (paid_by(levels, outcome, physics, edges) / SECONDS_PER_HOUR)[chosen]
+        hours[chosen] = (paid_by(levels, outcome, edges) / SECONDS_PER_HOUR)[chosen]
     return hours
 
 
@@ -208,7 +206,8 @@ def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats 
 
     The billed time of a cold start is what the bill (else the nodes seen) holds beyond work and
     idling, per start, by least squares over days with a weak prior. It so includes whatever Azure
-    bills of `preparing`, and the idling of nodes that wait for the rest of their job's nodes.
+    bills of `preparing`, the idling of nodes that wait for the rest of their job's nodes, and of
+    nodes that came when their job had found another one: the last grows with the idle time.
 
     Args:
         features: the cluster.
@@ -221,10 +220,16 @@ def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats 
     leaving = leaving_seconds / releases if releases >= MIN_SEEN else DEFAULT_LEAVING_SECONDS
     unfit = Physics(start_seconds=0.0, leaving_seconds=leaving, wait_seconds=0.0)
     seen = billed_hours if billed_hours is not None else _seen_hours(features)
-    start = _start_seconds(features, levels, unfit, seen)
+    extra = _extra_per_start(features, levels, unfit, seen)
     preparing = float(np.nansum(features.preparing)) * 60
     known = not np.isnan(features.preparing).all() and starts >= MIN_SEEN
-    return replace(unfit, start_seconds=start, wait_seconds=preparing / starts if known else start)
+    wait = preparing / starts if known else min(extra, DEFAULT_START_SECONDS)
+    # A node that starts waits for the others of its job about as long as it took itself, at most;
+    # what is paid beyond that is the idling of nodes that came too late.
+    start = min(extra, 2 * wait)
+    idle = _usual_settings(features).idle_seconds + leaving
+    late = min(1.0, (extra - start) / idle) if idle > 0 else 0.0
+    return replace(unfit, start_seconds=start, wait_seconds=wait, late_share=late)
 
 
 def _released_and_started(features: ClusterFeatures, levels: Levels) -> tuple[int, int]:
@@ -252,10 +257,10 @@ def _seen_hours(features: ClusterFeatures) -> Floats:
     return hours
 
 
-def _start_seconds(
+def _extra_per_start(
     features: ClusterFeatures, levels: Levels, unfit: Physics, seen_hours: Floats
 ) -> float:
-    """Return billed seconds per cold start by least squares; see `fit_physics`."""
+    """Return seconds billed beyond work and idling, per cold start; see `fit_physics`."""
     without = replayed_as_was(levels, features.policies, features.window, unfit)
     hourly = replace(unfit, start_seconds=float(SECONDS_PER_HOUR))
     starts = replayed_as_was(levels, features.policies, features.window, hourly) - without
@@ -264,7 +269,7 @@ def _start_seconds(
     starts, rest = starts[usable], rest[usable]
     prior = PRIOR_STARTS**2
     fitted = (prior * DEFAULT_START_SECONDS + (starts * rest).sum()) / (prior + (starts**2).sum())
-    return float(np.clip(fitted, 0.0, MAX_START_SECONDS))
+    return float(max(0.0, fitted))
 
 
 def levels_of(features: ClusterFeatures) -> Levels:

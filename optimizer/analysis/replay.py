@@ -37,6 +37,13 @@ class Physics:
     """Paid node time between the end of the idle time and the release."""
     wait_seconds: float
     """How long a job waits for a cold start."""
+    late_share: float = 0.0
+    """Share of cold starts whose node comes too late: its job found another one meanwhile, and it
+    idles for the whole idle time."""
+
+    def paid_per_start(self, idle_seconds: Floats | float) -> Floats | float:
+        """Return the paid node-seconds of a cold start under some idle time."""
+        return self.start_seconds + self.late_share * (idle_seconds + self.leaving_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,6 +147,8 @@ class Outcome:
     """How many nodes idle through it."""
     starts_at: Ints
     """When each cold start ends, that is, when its node is needed."""
+    paid_per_start: float
+    """Node-seconds of a cold start."""
 
     @property
     def idle_seconds(self) -> int:
@@ -168,6 +177,7 @@ def replay(levels: Levels, settings: ClusterSettings, physics: Physics) -> Outco
         paid=np.append(paid, levels.seconds if spare else 0),
         nodes=np.append(np.ones_like(paid), spare),
         starts_at=(levels.start + levels.length)[started],
+        paid_per_start=float(physics.paid_per_start(idle)),
     )
 
 
@@ -183,7 +193,8 @@ class Curve:
 
     def node_seconds(self, busy_seconds: int, physics: Physics) -> Floats:
         """Return all paid node-seconds, cold starts included."""
-        return busy_seconds + self.paid_idle_seconds + self.starts * physics.start_seconds
+        per_start = physics.paid_per_start(self.idle_seconds.astype(np.float64))
+        return busy_seconds + self.paid_idle_seconds + self.starts * per_start
 
 
 def sweep(
@@ -257,7 +268,7 @@ def _ramp(corner: Ints, weight: Ints, edges: Ints) -> Floats:
     return ramp
 
 
-def paid_by(levels: Levels, outcome: Outcome, physics: Physics, edges: Ints) -> Floats:
+def paid_by(levels: Levels, outcome: Outcome, edges: Ints) -> Floats:
     """Return the paid node-seconds between consecutive edges, in seconds from the window's start.
 
     Edges lie on whole minutes. A cold start counts where its node is needed, at its end.
@@ -266,5 +277,5 @@ def paid_by(levels: Levels, outcome: Outcome, physics: Physics, edges: Ints) -> 
     idle = covered(outcome.start, outcome.paid, outcome.nodes, edges)
     # A start at the very end of the window belongs to its last stretch.
     starts, _ = np.histogram(outcome.starts_at, bins=edges)
-    paid: Floats = np.diff(work) + idle + starts * physics.start_seconds
+    paid: Floats = np.diff(work) + idle + starts * outcome.paid_per_start
     return paid
