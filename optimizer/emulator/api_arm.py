@@ -22,7 +22,6 @@ from optimizer.emulator.wire import (
     Refusal,
     epoch,
     iso,
-    of_type,
     page,
     same,
     workspace_of,
@@ -102,7 +101,7 @@ def _workspaces(call: Call) -> Answer:
     group = call.parts.get("group")
     found = [
         document
-        for document in of_type(call.world, _WORKSPACES)
+        for document in call.world.documents(_WORKSPACES)
         if same(document["id"].split("/")[2], call.parts["subscription"])
         and (group is None or same(document["id"].split("/")[4], group))
     ]
@@ -140,7 +139,7 @@ def _children(kind: str) -> Callable[[Call], Answer]:
             above = f"{above}/onlineEndpoints/{endpoint}"
         found = [
             _shown(call, document)
-            for document in of_type(call.world, f"{_WORKSPACES}/{kind}")
+            for document in call.world.documents(f"{_WORKSPACES}/{kind}")
             if document["id"].lower().startswith(f"{above}/".lower())
         ]
         return Answer(body=page(call, found, COMPUTE_PAGE))
@@ -515,7 +514,7 @@ def _usages(call: Call) -> Answer:
 def _located_computes(call: Call, subscription: str) -> Iterator[Json]:
     return (
         compute
-        for compute in of_type(call.world, COMPUTES)
+        for compute in call.world.documents(COMPUTES)
         if same(compute["id"].split("/")[2], subscription)
         and same(compute["location"], call.parts["location"])
     )
@@ -530,7 +529,7 @@ def _diagnostic_settings(call: Call) -> Answer:
         raise Refusal(404, "ResourceNotFound", f"'/{call.parts['resource']}' was not found.")
     found = [
         document
-        for document in of_type(call.world, "Microsoft.Insights/diagnosticSettings")
+        for document in call.world.documents("Microsoft.Insights/diagnosticSettings")
         if document["id"].lower().startswith(above)
     ]
     return Answer(body={"value": found})

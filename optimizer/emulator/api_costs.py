@@ -26,7 +26,6 @@ from optimizer.emulator.wire import (
     Refusal,
     epoch,
     iso,
-    of_type,
     parse_moment,
     same,
     stable_id,
@@ -90,7 +89,7 @@ def _lines(call: Call, first: date, last: date) -> list[Line]:
     end = min(end, billed_until)
     if start >= end:
         return []
-    computes = {document["id"].lower(): document for document in of_type(world, COMPUTES)}
+    computes = {document["id"].lower(): document for document in world.documents(COMPUTES)}
     tagged = world.estate.telemetry.tags_on_costs
     return [
         Line(

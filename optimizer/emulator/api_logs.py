@@ -18,7 +18,6 @@ from optimizer.emulator.wire import (
     epoch,
     error_body,
     iso,
-    of_type,
     same,
     stable_id,
     workspace_of,
@@ -37,7 +36,7 @@ def _query_resource(call: Call) -> Answer:
 
 def _query_workspace(call: Call) -> Answer:
     """Answer for a Log Analytics workspace: every Azure ML workspace sends to the same one."""
-    documents = of_type(call.world, f"{PROVIDER}/workspaces")
+    documents = call.world.documents(f"{PROVIDER}/workspaces")
     return _answered(call, [document["id"] for document in documents])
 
 
@@ -87,7 +86,7 @@ def _has_logs(world: World, workspace_id: str) -> bool:
     """Return whether a workspace's logs are kept: by its diagnostic setting, if any has one."""
     if not world.estate.telemetry.diagnostic_logs:
         return False
-    settings = [document["id"].lower() for document in of_type(world, _DIAGNOSTICS)]
+    settings = [document["id"].lower() for document in world.documents(_DIAGNOSTICS)]
     return not settings or any(
         setting.startswith(f"{workspace_id.lower()}/") for setting in settings
     )
@@ -139,7 +138,7 @@ class _Table:
 def _computes(world: World, workspace_id: str, kind: str) -> list[Json]:
     return [
         document
-        for document in of_type(world, COMPUTES)
+        for document in world.documents(COMPUTES)
         if document["properties"]["computeType"] == kind
         and same(workspace_of(document["id"]), workspace_id)
     ]

@@ -30,6 +30,7 @@ from optimizer.emulator.wire import (
     days_back,
     epoch,
     iso,
+    isos,
     parse_moment,
 )
 
@@ -242,8 +243,8 @@ def _dimension(comparison: Comparison, wanted: Sequence[Metric]) -> str:
 
 
 def _values(call: Call, workspace: Json, question: _Question) -> list[Json]:
-    minutes = range(question.start_minute, question.end_minute, question.grain_minutes)
-    blank = _Blank([iso(minute * 60) for minute in minutes])
+    minutes = np.arange(question.start_minute, question.end_minute, question.grain_minutes)
+    blank = _Blank(isos(minutes * 60))
     return [
         {
             "id": f"{workspace['id']}/providers/Microsoft.Insights/metrics/{metric.name}",

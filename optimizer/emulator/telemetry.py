@@ -16,7 +16,7 @@ import numpy as np
 
 from optimizer.emulator.estate import Price
 from optimizer.emulator.records import Floats, Ints
-from optimizer.emulator.wire import Json, of_type, same, workspace_of
+from optimizer.emulator.wire import Json, same, workspace_of
 from optimizer.emulator.world import World
 
 COMPUTES = "Microsoft.MachineLearningServices/workspaces/computes"
@@ -164,7 +164,7 @@ def bucketed(
 def _computes(world: World, workspace_id: str, kind: str, only: Names) -> list[Json]:
     return [
         document
-        for document in of_type(world, COMPUTES)
+        for document in world.documents(COMPUTES)
         if document["properties"]["computeType"] == kind
         and same(workspace_of(document["id"]), workspace_id)
         and (only is None or document["name"].lower() in only)

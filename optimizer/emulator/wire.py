@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import numpy as np
 import orjson
 
 from optimizer.emulator.records import JobRecord
@@ -260,6 +261,16 @@ def iso(seconds: float) -> str:
     return f"{moment(seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def isos(seconds: np.ndarray[Any, np.dtype[np.int64]]) -> list[str]:
+    """Return many whole seconds as `iso` does.
+
+    >>> isos(np.array([0, 60]))
+    ['1970-01-01T00:00:00Z', '1970-01-01T00:01:00Z']
+    """
+    stamps: list[str] = np.datetime_as_string(seconds.astype("datetime64[s]")).tolist()
+    return [f"{stamp}Z" for stamp in stamps]
+
+
 def workspace_of(resource_id: str) -> str:
     """Return the id of the workspace that a resource belongs to."""
     return "/".join(resource_id.split("/")[:9])
@@ -273,8 +284,3 @@ def same(left: str, right: str) -> bool:
 def days_back(now_utc: datetime, days: int) -> datetime:
     """Return the start of a retention period."""
     return now_utc - timedelta(days=days)
-
-
-def of_type(world: World, kind: str) -> Iterator[Json]:
-    """Yield the documents of one resource type."""
-    return (document for document in world.documents() if same(document["type"], kind))

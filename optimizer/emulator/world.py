@@ -128,9 +128,13 @@ class World:
 
     # -- documents -------------------------------------------------------------------------------
 
-    def documents(self) -> tuple[arm.Document, ...]:
-        """Return every ARM document as it stands now."""
-        return tuple(live(found, self._engine_of(key)) for key, found in self._documents.items())
+    def documents(self, kind: str | None = None) -> tuple[arm.Document, ...]:
+        """Return every ARM document, or those of one resource type, as they stand now."""
+        return tuple(
+            live(found, self._engine_of(key))
+            for key, found in self._documents.items()
+            if kind is None or found["type"].lower() == kind.lower()
+        )
 
     def document(self, resource_id: str) -> arm.Document | None:
         """Return one ARM document as it stands now; ids may differ in case."""
