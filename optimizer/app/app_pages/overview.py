@@ -37,7 +37,10 @@ def _figures(found: Analysis, verification: Verification) -> None:
             "Saving found",
             money(saving.p50, currency),
             f"{interval(saving.p10, saving.p90)} per month, P10 to P90; "
-            f"{share(saving.p50, found.spend_per_month)} of spend",
+            # A percentage is not parted from its sign where the card is narrow.
+            f"{share(saving.p50, found.spend_per_month)} of spend".replace(
+                " %", "\N{NO-BREAK SPACE}%"
+            ),
             explained="Per month at P50. All findings are replayed together on your own history, "
             "so no amount counts twice.",
         )
