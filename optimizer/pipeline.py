@@ -96,7 +96,7 @@ def analyse(
         )
     asked = [detector for detector in every if not detectors or detector.name in detectors]
     analysis = judge(
-        _estate(settings),
+        read_estate(settings),
         asked,
         assumptions=_assumptions(settings),
         exclusions=_exclusions(settings),
@@ -104,8 +104,17 @@ def analyse(
     return _narrowed(analysis, owner=owner, min_saving=min_saving)
 
 
-def _estate(settings: Settings, *, reach_back: timedelta | None = None) -> Estate:
-    """Read the tables of the last window and build its cases."""
+def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> Estate:
+    """Read the tables of the last window and build its cases.
+
+    Args:
+        settings: where the lake is, and how late bills come.
+        reach_back: length of the window; None: `analysis.lookback_days`.
+
+    Raises:
+        NoDataError: nothing was collected yet.
+        LakeError: a file is damaged.
+    """
     lake = Lake(settings.lake)
     window = last_window(settings, reach_back=reach_back)
     frames = Frames(
@@ -233,7 +242,7 @@ def apply(
         PlanError: the plan cannot be used; nothing was changed.
         AzureError: Azure gave no answer; the same command carries on.
     """
-    estate = _estate(settings)
+    estate = read_estate(settings)
     connection = connect(settings.azure)
     run = applying.apply(
         plan,
@@ -266,7 +275,7 @@ def rollback(
         who=who,
         on_outcome=on_outcome,
     )
-    _look_again(settings, connection, _estate(settings))
+    _look_again(settings, connection, read_estate(settings))
     return run
 
 
@@ -295,7 +304,7 @@ def verify(settings: Settings) -> Verification:
     end = last_window(settings).end_utc
     first = min(change.applied_utc for change, _ in applied)
     before = timedelta(days=settings.analysis.lookback_days)
-    estate = _estate(settings, reach_back=end - first + before)
+    estate = read_estate(settings, reach_back=end - first + before)
     return verifying.verify(estate, applied, currency=estate.bill.currency)
 
 
