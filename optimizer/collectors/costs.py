@@ -176,18 +176,19 @@ def distinct_tag(computes: Sequence[Resource]) -> str | None:
     return None
 
 
-def query_bodies(first: date, last: date, *, tag: str | None) -> tuple[Row, Row]:
-    """Return the two questions that together tell a period's spend, day by day.
+def spend_by_category(first: date, last: date) -> Row:
+    """Return the question for a period's spend by resource and meter category, day by day."""
+    return _body(first, last, [_dimension("ResourceId"), _dimension("MeterCategory")], None)
 
-    One is all of it by category; the other the virtual machines by tag, or by their series where no
-    tag tells the computes apart.
+
+def spend_within(category: str, first: date, last: date, *, tag: str | None) -> Row:
+    """Return the question for the spend of one category by resource and tag.
+
+    Azure groups by two names at most. Where no tag tells the computes apart it is by VM series.
     """
     second = {"type": "TagKey", "name": tag} if tag else _dimension("MeterSubCategory")
-    machines = {"name": "MeterCategory", "operator": "In", "values": [_VM_CATEGORY]}
-    return (
-        _body(first, last, [_dimension("ResourceId"), _dimension("MeterCategory")], None),
-        _body(first, last, [_dimension("ResourceId"), second], {"dimensions": machines}),
-    )
+    inside = {"dimensions": {"name": "MeterCategory", "operator": "In", "values": [category]}}
+    return _body(first, last, [_dimension("ResourceId"), second], inside)
 
 
 def query_row(record: Row, computes: Mapping[tuple[str, str], Resource]) -> Row | None:
@@ -243,15 +244,20 @@ def _queried(
     last: date,
 ) -> Iterator[Row]:
     scope = f"/subscriptions/{subscription}"
-    everything, machines = query_bodies(first, last, tag=tag)
     by_tag = {(c.workspace_id, _tag(c, tag)): c for c in computes} if tag else {}
-    for record in connection.costs.query(scope, everything):
-        row = query_row(record, {})
-        if row and row["component"] != "vm":
-            yield row
-    for record in connection.costs.query(scope, machines):
-        if row := query_row(record, by_tag):
-            yield row
+    whole = [
+        (str(record["MeterCategory"]), row)
+        for record in connection.costs.query(scope, spend_by_category(first, last))
+        if (row := query_row(record, {}))
+    ]
+    # A tag tells the computes of every category apart; without one only machines have a series.
+    split = {category for category, _ in whole if tag or category == _VM_CATEGORY}
+    yield from (row for category, row in whole if category not in split)
+    for category in sorted(split):
+        question = spend_within(category, first, last, tag=tag)
+        for record in connection.costs.query(scope, question):
+            if row := query_row({"MeterCategory": category} | record, by_tag):
+                yield row
 
 
 def _dimension(name: str) -> Row:
