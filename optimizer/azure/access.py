@@ -82,6 +82,15 @@ class PostsThatRead(SansIOHTTPPolicy):  # type: ignore[misc]
         request.context.options.setdefault("retry_on_methods", ("GET", "POST"))
 
 
+class ReadWhole(SansIOHTTPPolicy):  # type: ignore[misc]
+    """Reads a streamed body where the retry policy still sees that it broke off."""
+
+    def on_response(self, request: PipelineRequest, response: PipelineResponse) -> None:
+        """Read it; whoever asked for it finds it read."""
+        del request
+        response.http_response.read()
+
+
 def _asks_to_wait(header: str) -> bool:
     name = header.lower()
     return name.startswith("x-ms-ratelimit-microsoft.costmanagement") and name.endswith(
@@ -145,6 +154,11 @@ class Access:
     def reading_options(self) -> dict[str, Any]:
         """The same for clients that only read, by POST too."""
         return self.options | {"per_call_policies": [PostsThatRead()]}
+
+    @property
+    def bulk_options(self) -> dict[str, Any]:
+        """The same for clients whose answers are large, and read as they come."""
+        return self.reading_options | {"per_retry_policies": [ReadWhole()]}
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Return `function` of each item, in order, with several requests under way at once."""

@@ -1,11 +1,13 @@
 """Cost Management: the query API, and the cost details report with its file."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from typing import IO, Any
 
 import orjson
 from azure.core import PipelineClient
+from azure.core.exceptions import IncompleteReadError
 from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.costmanagement import CostManagementClient
@@ -16,6 +18,9 @@ from optimizer.model import Json
 COST_API = "2025-03-01"
 _CLIENT_TYPE = {"ClientType": "optimizer"}
 """Callers that name themselves have a quota of their own."""
+_DETAILS = "a file of cost details"
+_DOWNLOADS = 5
+"""How often a file is asked for whose connection breaks off."""
 
 
 class CostManagement:
@@ -83,14 +88,22 @@ class CostManagement:
 
     def download(self, link: str, file: IO[bytes]) -> None:
         """Write the file behind a link, piece by piece. The link is never part of a message."""
-        what = "a file of cost details"
-        with azure_errors(what):
-            response = self._files.send_request(HttpRequest("GET", link), stream=True)
-            if response.status_code >= 400:  # noqa: PLR2004 - where HTTP's errors begin
-                response.read()
-                check(response, what)
-            for piece in response.iter_bytes():
-                file.write(piece)
+        with azure_errors(_DETAILS):
+            # What breaks off between two pieces is past the retries of the pipeline.
+            for _ in range(_DOWNLOADS - 1):
+                with suppress(IncompleteReadError):
+                    return self._download(link, file)
+            return self._download(link, file)
+
+    def _download(self, link: str, file: IO[bytes]) -> None:
+        file.seek(0)
+        file.truncate()
+        response = self._files.send_request(HttpRequest("GET", link), stream=True)
+        if response.status_code >= 400:  # noqa: PLR2004 - where HTTP's errors begin
+            response.read()
+            check(response, _DETAILS)
+        for piece in response.iter_bytes():
+            file.write(piece)
 
 
 def rows_of(properties: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -180,7 +180,7 @@ class Monitor:
         return MetricsClient(
             self._access.metrics_url(region),
             self._access.credential,
-            **self._access.reading_options,
+            **self._access.bulk_options,
         )
 
     def _new_management(self, subscription: str) -> MonitorManagementClient:
@@ -194,7 +194,9 @@ class Monitor:
 
     def _new_logs(self) -> LogsQueryClient:
         return LogsQueryClient(
-            self._access.credential, endpoint=self._access.logs_url, **self._access.reading_options
+            self._access.credential,
+            endpoint=self._access.logs_url,
+            **self._access.bulk_options,
         )
 
 

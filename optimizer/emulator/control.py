@@ -50,7 +50,7 @@ def _requests(call: Call) -> Answer:
 
 
 def _add_fault(call: Call) -> Answer:
-    known = {each.name for each in fields(Fault)}
+    known = {each.name for each in fields(Fault) if each.init}
     asked = call.json()
     if unknown := set(asked) - known:
         raise Refusal(400, "BadRequest", f"A fault has no {', '.join(sorted(unknown))}.")

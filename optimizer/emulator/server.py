@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from optimizer.emulator import (
     api_activity,
@@ -150,7 +151,8 @@ def _response(service: Service, answer: Answer) -> Response:
     }
     if answer.body is not None:
         headers.setdefault("Content-Type", "application/json; charset=utf-8")
-    return Response(answer.encoded(), status_code=answer.status, headers=headers)
+    kind = _CutShort if answer.cut_short else Response
+    return kind(answer.encoded(), status_code=answer.status, headers=headers)
 
 
 def _routes() -> Sequence[_Route]:
@@ -187,13 +189,27 @@ def _answer(service: Service, routes: Sequence[_Route], request: Request, conten
         content=content,
     )
     try:
-        return _handled(endpoint, call, request.headers.get("authorization", ""))
+        found = _handled(endpoint, call, request.headers.get("authorization", ""))
     except Refusal as refusal:
         return Answer(
             body=error_body(refusal.code, refusal.message),
             status=refusal.status,
             headers=refusal.headers,
         )
+    cut = any(f.cut_short and f.strikes(call.method, call.path) for f in service.faults)
+    return replace(found, cut_short=cut)
+
+
+class _CutShort(Response):
+    """A response whose connection is lost half way through its body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the first half of the body, and hang up."""
+        del scope, receive
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        half = bytes(self.body)[: len(self.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
 def _handled(endpoint: Endpoint | None, call: Call, authorization: str) -> Answer:
@@ -202,7 +218,6 @@ def _handled(endpoint: Endpoint | None, call: Call, authorization: str) -> Answe
     if endpoint is None or endpoint.api != "emulator":
         for fault in call.service.faults:
             if fault.status is not None and fault.strikes(call.method, call.path):
-                fault.spend()
                 return control.struck(fault, call.method, call.path)
     if endpoint is None:
         raise Refusal(404, "NotFound", f"No service answers {call.method} {call.path}.")

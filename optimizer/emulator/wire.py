@@ -1,5 +1,6 @@
 """What every served API shares: a call, its answer, Azure's error shape, routes and pages."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ class Answer:
     body: Any = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    cut_short: bool = False
 
     def encoded(self) -> bytes:
         """Return the body's bytes."""
@@ -76,23 +78,27 @@ class Fault:
     method: str | None = None
     times: int | None = None
     """How often it still strikes; None: always."""
+    share: float = 1.0
+    """Of the requests it could strike, those it does, evenly spread."""
+    cut_short: bool = False
+    """The answer itself is right, and breaks off half way."""
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_lro: int = 0
     """Polls that a new operation answers InProgress to."""
     fail_lro: bool = False
+    met: int = field(default=0, init=False)
+    """Requests it could have struck."""
 
     def strikes(self, method: str, path: str) -> bool:
-        """Return whether it strikes this request."""
-        return (
-            self.times != 0
-            and self.method in {None, method}
-            and self.path_contains.lower() in path.lower()
-        )
-
-    def spend(self) -> None:
-        """Count one strike."""
-        if self.times is not None:
+        """Count a request, and return whether it is struck."""
+        mine = self.method in {None, method} and self.path_contains.lower() in path.lower()
+        if not mine or self.times == 0:
+            return False
+        self.met += 1
+        struck = math.floor(self.met * self.share) > math.floor((self.met - 1) * self.share)
+        if struck and self.times is not None:
             self.times -= 1
+        return struck
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,9 +123,8 @@ class Service:
 
     def begin(self, resource_id: str, *, method: str, path: str) -> Operation:
         """Return a new operation on a resource, delayed or doomed where a fault says so."""
-        fault = next((f for f in self.faults if f.status is None and f.strikes(method, path)), None)
-        if fault:
-            fault.spend()
+        faults = (fault for fault in self.faults if fault.status is None and not fault.cut_short)
+        fault = next((fault for fault in faults if fault.strikes(method, path)), None)
         operation = Operation(
             id=str(stable_id(resource_id, str(len(self.operations)))),
             resource_id=resource_id,
