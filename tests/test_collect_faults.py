@@ -62,7 +62,7 @@ def undisturbed(
         ],
         [{"status": 503, "share": 0.2}],
         [{"cut_short": True, "share": 0.2}],
-        [{"status": 401, "share": 0.02}],
+        [{"status": 401, "share": 0.05, "times": 4}],
     ],
     ids=["429 and 500", "503", "cut short", "expired in between"],
 )

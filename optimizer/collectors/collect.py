@@ -58,8 +58,8 @@ LONG_JOB = timedelta(days=7)
 """A job submitted this long before the window may run in it."""
 PRICES_KEEP = timedelta(days=1)
 
-_SAMPLES_A_CHUNK = 600_000
-_LONGEST_CHUNK_DAYS = 7
+_ROWS_A_CHUNK = 600_000
+"""Some 200 MB while they are put together."""
 _CURRENCY_BEFORE_ANY_BILL = "USD"
 
 
@@ -165,22 +165,35 @@ def collect(
 
 def _activity(run: _Collection) -> None:
     """Node minutes and samples, some days of all workspaces at a time, oldest first."""
-    tables = (NODE_MINUTES, SAMPLES)
-    begins = [min(_missing(run, t, w.resource_id) for t in tables) for w in run.workspaces]
+    clusters, instances = (len(run.inventory.of_kind(k)) for k in (Kind.CLUSTER, Kind.INSTANCE))
+    _by_chunk(run, "node states", NODE_MINUTES, clusters, _node_minutes)
+    start = _by_chunk(run, "use", SAMPLES, clusters + instances, _samples)
+    _partials(run, start)
+
+
+def _by_chunk(
+    run: _Collection,
+    stage: str,
+    table: Table,
+    computes: int,
+    read: Callable[[_Collection, Sequence[Resource], Window], None],
+) -> datetime:
+    """Read what is missing of a table with about a row a minute and compute; return since when."""
+    begins = [_missing(run, table, workspace.resource_id) for workspace in run.workspaces]
     start = min(begins, default=run.window.end_utc)
-    chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), _days(run)))
+    days = max(1, _ROWS_A_CHUNK // max(1, computes * MINUTES_PER_DAY))
+    chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), days))
     for done, chunk in enumerate(chunks):
-        run.progress("activity", done, len(chunks))
+        run.progress(stage, done, len(chunks))
         due: dict[Window, list[Resource]] = {}
         for workspace, begin in zip(run.workspaces, begins, strict=True):
             part = Window(start_utc=max(begin, chunk.start_utc), end_utc=chunk.end_utc)
             if part.start_utc < part.end_utc:
                 due.setdefault(part, []).append(workspace)
         for window, workspaces in due.items():
-            _node_minutes(run, workspaces, window)
-            _samples(run, workspaces, window)
-    run.progress("activity", len(chunks), len(chunks))
-    _partials(run, start)
+            read(run, workspaces, window)
+    run.progress(stage, len(chunks), len(chunks))
+    return start
 
 
 def _node_minutes(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
@@ -317,12 +330,6 @@ def _missing(run: _Collection, table: Table, scope: str) -> datetime:
     """Return from when on a scope has to be read: what is missing, and what was told late."""
     missing = run.lake.missing_from(table, scope, run.window)
     return max(run.window.start_utc, missing - LATE)
-
-
-def _days(run: _Collection) -> int:
-    """Return how many days fit one chunk, by the samples that instances alone have in a day."""
-    a_day = max(1, len(run.inventory.of_kind(Kind.INSTANCE)) * MINUTES_PER_DAY)
-    return max(1, min(_LONGEST_CHUNK_DAYS, _SAMPLES_A_CHUNK // a_day))
 
 
 def _chunks(window: Window, days: int) -> Iterator[Window]:
