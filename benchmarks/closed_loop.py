@@ -131,6 +131,11 @@ class Emulator:
         answer = self._call("GET", f"/emulator/bill?{query}")
         return {key.lower(): float(amount) for key, amount in answer["by_resource"].items()}
 
+    def requests(self) -> dict[str, int]:
+        """Return how many requests each API had so far, its own control left out."""
+        answer = self._call("GET", "/emulator/requests")
+        return {api: n for api, n in answer["by_api"].items() if api != "emulator"}
+
     def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
         trusted = ssl.create_default_context(cafile=self.ca_file)
         connection = HTTPSConnection(urlsplit(self.url).netloc, context=trusted)
