@@ -142,7 +142,7 @@ def test_windows_are_cut_so_that_no_answer_grows_too_long() -> None:
     assert [p.start_utc for p in parts[1:]] == [p.end_utc for p in parts[:-1]]
     assert (parts[0].start_utc, parts[-1].end_utc) == (month.start_utc, month.end_utc)
     points = max(p.length / MINUTE for p in parts) * 40 * 2
-    assert points * 80 <= 16e6
+    assert points * 80 <= 50e6
 
 
 def test_large_clusters_are_asked_by_the_hour_and_never_with_too_many_series() -> None:

@@ -58,8 +58,10 @@ LONG_JOB = timedelta(days=7)
 """A job submitted this long before the window may run in it."""
 PRICES_KEEP = timedelta(days=1)
 
-_ROWS_A_CHUNK = 600_000
-"""Some 200 MB while they are put together."""
+_ROWS_A_CHUNK = 2_000_000
+"""Some 600 MB while they are put together."""
+_LONGEST_CHUNK_DAYS = {NODE_MINUTES.name: 31, SAMPLES.name: 7}
+"""The log is asked by workspace, so rarely; use is most of the work, so progress shows by week."""
 _CURRENCY_BEFORE_ANY_BILL = "USD"
 
 
@@ -181,7 +183,8 @@ def _by_chunk(
     """Read what is missing of a table with about a row a minute and compute; return since when."""
     begins = [_missing(run, table, workspace.resource_id) for workspace in run.workspaces]
     start = min(begins, default=run.window.end_utc)
-    days = max(1, _ROWS_A_CHUNK // max(1, computes * MINUTES_PER_DAY))
+    fitting = _ROWS_A_CHUNK // max(1, computes * MINUTES_PER_DAY)
+    days = max(1, min(fitting, _LONGEST_CHUNK_DAYS[table.name]))
     chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), days))
     for done, chunk in enumerate(chunks):
         run.progress(stage, done, len(chunks))

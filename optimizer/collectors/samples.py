@@ -1,5 +1,6 @@
 """Utilisation of nodes: by the minute on instances, by five minutes or the hour on clusters."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -34,12 +35,10 @@ _STATISTICS = tuple(name for name in SAMPLES.schema.names if name.endswith(("_av
 
 _NAMES_A_FILTER = 40
 """Keeps the address of a request well under 8 kB."""
-_CLUSTER_WINDOW = timedelta(days=1)
-"""Nodes come and go, and each has a series as long as the window, empty where it was not there."""
 _SHORTEST_WINDOW = timedelta(hours=1)
 _BYTES_A_POINT = 80
-_BYTES_AN_ANSWER = 16e6
-"""Parsed, it takes some ten times that, as often as requests are under way at once."""
+_BYTES_AN_ANSWER = 50e6
+"""What performance.md counts with. Parsed, it takes some ten times that, one answer at a time."""
 _PER_MILLE = 10
 _DEVICES_A_NODE = 8
 """No size that Azure ML offers has more."""
@@ -118,8 +117,7 @@ def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[Samp
             series = sum(_series(c, by_device=by_device) for c in group) * len(metrics)
             names = sorted({c.name for c in group})
             dimensions = ["InstanceId eq '*'", *(["DeviceId eq '*'"] if by_device else [])]
-            most = window.length if grain == INSTANCE_GRAIN else _CLUSTER_WINDOW
-            for part in _cut(window, grain, series=series, most=most):
+            for part in _cut(window, grain, series=series, nodes_stay=grain == INSTANCE_GRAIN):
                 yield SampleQuestion(
                     region=group[0].region,
                     workspace_ids=tuple(dict.fromkeys(c.workspace_id for c in group)),
@@ -283,11 +281,15 @@ def _series(compute: Resource, *, by_device: bool) -> int:
     return int(most or 1) * (_DEVICES_A_NODE if by_device else 1)
 
 
-def _cut(window: Window, grain: timedelta, *, series: int, most: timedelta) -> Iterator[Window]:
-    """Yield a window in pieces of whole hours whose answers have a fair size, `most` long."""
-    points = _BYTES_AN_ANSWER / _BYTES_A_POINT / series
-    hours = timedelta(hours=points * grain // timedelta(hours=1))
-    step = max(timedelta(hours=1), min(hours, most))
+def _cut(window: Window, grain: timedelta, *, series: int, nodes_stay: bool) -> Iterator[Window]:
+    """Yield a window in pieces of whole hours whose answers have a fair size.
+
+    Where nodes come and go, each day brings new series, and every one is as long as the piece,
+    empty where its node was not there: the points grow with the square of the days.
+    """
+    days = _BYTES_AN_ANSWER / _BYTES_A_POINT / series * (grain / timedelta(days=1))
+    hours = math.floor(24 * (days if nodes_stay or days < 1 else math.sqrt(days)))
+    step = timedelta(hours=max(1, hours))
     start = window.start_utc
     while start < window.end_utc:
         end = min(start + step, window.end_utc)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimizer.emulator import kql, skus
-from optimizer.emulator.telemetry import COMPUTES, price_of
+from optimizer.emulator.telemetry import computes_of, price_of
 from optimizer.emulator.wire import (
     PROVIDER,
     TENANT,
@@ -135,18 +135,9 @@ class _Table:
         self.rows = rows
 
 
-def _computes(world: World, workspace_id: str, kind: str) -> list[Json]:
-    return [
-        document
-        for document in world.documents(COMPUTES)
-        if document["properties"]["computeType"] == kind
-        and same(workspace_of(document["id"]), workspace_id)
-    ]
-
-
 def _cluster_events(world: World, workspace_id: str, seconds: _Seconds) -> Iterator[Json]:
     """Yield a row for each change of a cluster's nodes or settings."""
-    for document in _computes(world, workspace_id, "AmlCompute"):
+    for document in computes_of(world, workspace_id, "AmlCompute"):
         counts = world.node_counts(document["id"])
         settings = document["properties"]["properties"]
         price = price_of(world, document)
@@ -250,7 +241,7 @@ def _job_events(world: World, workspace_id: str, seconds: _Seconds) -> Iterator[
                 "EventType": "JobFinished",
                 "ExecutionState": record.status,
             }
-    for document in _computes(world, workspace_id, "AmlCompute"):
+    for document in computes_of(world, workspace_id, "AmlCompute"):
         spans = world.occupancy(document["id"])
         for node, job, start in zip(
             spans.node_id.tolist(), spans.job_index.tolist(), spans.start_s.tolist(), strict=True

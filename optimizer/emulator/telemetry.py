@@ -16,7 +16,7 @@ import numpy as np
 
 from optimizer.emulator.estate import Price
 from optimizer.emulator.records import Floats, Ints
-from optimizer.emulator.wire import Json, same, workspace_of
+from optimizer.emulator.wire import Json
 from optimizer.emulator.world import World
 
 COMPUTES = "Microsoft.MachineLearningServices/workspaces/computes"
@@ -161,12 +161,12 @@ def bucketed(
     ]
 
 
-def _computes(world: World, workspace_id: str, kind: str, only: Names) -> list[Json]:
+def computes_of(world: World, workspace_id: str, kind: str, only: Names = None) -> list[Json]:
+    """Return the computes of one kind in a workspace, or of them only some."""
     return [
         document
-        for document in world.documents(COMPUTES)
+        for document in world.documents(COMPUTES, within=workspace_id)
         if document["properties"]["computeType"] == kind
-        and same(workspace_of(document["id"]), workspace_id)
         and (only is None or document["name"].lower() in only)
     ]
 
@@ -184,7 +184,7 @@ def _node_measure(states: tuple[str, ...], *, cores: bool) -> Measure:
     def measure(world: World, workspace_id: str, window: Minutes, only: Names) -> Samples:
         parts = [
             _node_samples(world, document, states, window, cores=cores)
-            for document in _computes(world, workspace_id, "AmlCompute", only)
+            for document in computes_of(world, workspace_id, "AmlCompute", only)
         ]
         return _joined(parts)
 
@@ -248,13 +248,13 @@ def _utilisation_measure(quantity: str, *, by_device: bool) -> Measure:
         jobs = world.job_rows
         works = [
             work
-            for document in _computes(world, workspace_id, "AmlCompute", only)
+            for document in computes_of(world, workspace_id, "AmlCompute", only)
             for work in _cluster_works(world, document, quantity, window, jobs, by_device=by_device)
         ]
         if world.estate.telemetry.instance_metrics:
             works += [
                 work
-                for document in _computes(world, workspace_id, "ComputeInstance", only)
+                for document in computes_of(world, workspace_id, "ComputeInstance", only)
                 for work in _instance_works(world, document, quantity, window, by_device=by_device)
             ]
         return _sampled(works, window, world.estate.seed, quantity)

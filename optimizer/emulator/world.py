@@ -128,12 +128,13 @@ class World:
 
     # -- documents -------------------------------------------------------------------------------
 
-    def documents(self, kind: str | None = None) -> tuple[arm.Document, ...]:
-        """Return every ARM document, or those of one resource type, as they stand now."""
+    def documents(self, kind: str | None = None, *, within: str = "") -> tuple[arm.Document, ...]:
+        """Return ARM documents as they stand now: all, or those of a type or below another one."""
+        below = f"{arm.key(within)}/" if within else ""
         return tuple(
             live(found, self._engine_of(key))
             for key, found in self._documents.items()
-            if kind is None or found["type"].lower() == kind.lower()
+            if key.startswith(below) and (kind is None or found["type"].lower() == kind.lower())
         )
 
     def document(self, resource_id: str) -> arm.Document | None:
