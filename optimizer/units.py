@@ -13,6 +13,8 @@ HOURS_PER_MONTH = 730.0
 SECONDS_PER_HOUR = 3600
 MINUTES_PER_DAY = 1440
 
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
 
 def seconds_from_iso(duration: str) -> int:
     """Return the whole seconds of an ISO 8601 duration.
@@ -72,3 +74,17 @@ def round_money(amount: float, digits: int = 2) -> float:
     """Return money as it is printed; half goes away from zero, and -0.0 is 0.0."""
     scale = 10.0**digits
     return math.copysign(math.floor(abs(amount) * scale + 0.5) / scale, amount) + 0.0
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units.
+
+    >>> duration(7200), duration(5430), duration(-90), duration(0.2)
+    ('2 h', '1 h 30 min', '-1 min 30 s', '0 s')
+    """
+    rest, parts = round(abs(seconds)), list[str]()
+    for unit, length in _UNITS:
+        count, rest = divmod(rest, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return ("-" if seconds < 0 and parts else "") + (" ".join(parts[:2]) or "0 s")

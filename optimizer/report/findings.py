@@ -8,7 +8,6 @@ from optimizer.model import Basis, Change, Effects, Effort, Finding, NotAssessed
 from optimizer.report.words import (
     count,
     day,
-    duration,
     few,
     interval,
     money,
@@ -19,6 +18,7 @@ from optimizer.report.words import (
     setting_value,
     share,
 )
+from optimizer.units import duration
 
 UNOWNED = "unowned"
 

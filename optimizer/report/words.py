@@ -1,17 +1,16 @@
-"""Amounts, lengths of time and foreign text as every terminal, page and mail says them."""
+"""Amounts, settings and foreign text as every terminal, page and mail says them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from optimizer.errors import ConfigError
 from optimizer.model import Estimate, Json
-from optimizer.units import round_money, seconds_from_iso
+from optimizer.units import duration, round_money, seconds_from_iso
 
 UNKNOWN = "unknown"
 
 _WHOLE_FROM = 100
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def money(amount: float | None, currency: str) -> str:
@@ -50,20 +49,6 @@ def share(part: float, whole: float) -> str:
     ('12.5 %', 'unknown')
     """
     return UNKNOWN if not whole else f"{100 * part / whole:.1f} %"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in its two largest units.
-
-    >>> duration(7200), duration(5430), duration(-90), duration(0.2)
-    ('2 h', '1 h 30 min', '-1 min 30 s', '0 s')
-    """
-    rest, parts = round(abs(seconds)), list[str]()
-    for unit, length in _UNITS:
-        count, rest = divmod(rest, length)
-        if count:
-            parts.append(f"{count} {unit}")
-    return ("-" if seconds < 0 and parts else "") + (" ".join(parts[:2]) or "0 s")
 
 
 def setting_value(value: Json) -> str:

@@ -7,7 +7,7 @@ from optimizer.analysis.cases import MIN_GAPS, Assumptions, ClusterCase
 from optimizer.analysis.detectors import GUIDE, Detector, Proposal, about
 from optimizer.analysis.detectors.min_nodes_kept import warm_nodes
 from optimizer.model import How, Source
-from optimizer.units import iso_from_seconds
+from optimizer.units import duration, iso_from_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,11 @@ class SlowScaleDown(Detector[ClusterCase]):
             overlay={"idle_seconds": best.idle_seconds},
             title=(
                 f"{case.resource.name} {'drops nodes too soon' if longer else 'holds idle nodes'}:"
-                f" {minutes[0]:.0f} min"
+                f" {duration(now.idle_seconds)}"
             ),
             why=(
-                f"Nodes wait {minutes[0]:.0f} min for work before they go; "
-                f"{minutes[1]:.0f} min fits the {case.samples} pauses between jobs better."
+                f"Nodes wait {duration(now.idle_seconds)} for work before they go; "
+                f"{duration(best.idle_seconds)} fits the {case.samples} pauses between jobs better."
             ),
             evidence={
                 "idle_gaps": case.samples,
