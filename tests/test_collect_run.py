@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -227,6 +228,22 @@ def test_a_later_collection_brings_what_came_since(
     assert empty.read(RESOURCES)["collected_at_utc"].nunique() == 2
     bill = azure.bill(START_UTC + timedelta(days=18), later)
     assert empty.read(COSTS)["billed_cost"].sum() == pytest.approx(bill["total"], abs=0.01)
+
+
+def test_a_look_at_changed_settings_never_replaces_the_one_before(
+    emulator: Callable[[Path], Emulator], small_estate: Path, empty: Lake
+) -> None:
+    azure = emulator(small_estate)
+    run(azure, empty, days=3)
+    door = door_to(azure)
+    (slow,) = of(empty.read(RESOURCES), "cpu-slow")["arm"]
+    scale = {"minNodeCount": 0, "maxNodeCount": 8, "nodeIdleTimeBeforeScaleDown": "PT5M"}
+    door.arm.patch(json.loads(slow)["id"], {"properties": {"properties": {"scaleSettings": scale}}})
+    for _ in range(2):  # the service's clock stands still: still one look more, not two
+        run(azure, empty, days=3)
+        looks = of(empty.read(RESOURCES), "cpu-slow").sort_values("collected_at_utc")
+        assert [json.loads(each)["idle_seconds"] for each in looks["settings"]] == [7200, 300]
+        assert looks["collected_at_utc"].diff().iloc[-1] == timedelta(seconds=1)
 
 
 def test_an_interrupted_collection_goes_on_where_it_stopped(
