@@ -23,7 +23,7 @@ from optimizer.collectors.inventory import (
     resource_rows,
     subscription_of,
 )
-from optimizer.collectors.nodes import collect_node_minutes
+from optimizer.collectors.nodes import NodeLog, collect_node_minutes, read_node_log
 from optimizer.collectors.prices import collect_prices
 from optimizer.collectors.problems import problem_of
 from optimizer.collectors.samples import collect_samples
@@ -60,8 +60,8 @@ PRICES_KEEP = timedelta(days=1)
 
 _ROWS_A_CHUNK = 2_000_000
 """Some 600 MB while they are put together."""
-_LONGEST_CHUNK_DAYS = {NODE_MINUTES.name: 31, SAMPLES.name: 7}
-"""The log is asked by workspace, so rarely; use is most of the work, so progress shows by week."""
+_LONGEST_CHUNK_DAYS = 7
+"""So that progress shows."""
 _CURRENCY_BEFORE_ANY_BILL = "USD"
 
 
@@ -168,7 +168,7 @@ def collect(
 def _activity(run: _Collection) -> None:
     """Node minutes and samples, some days of all workspaces at a time, oldest first."""
     clusters, instances = (len(run.inventory.of_kind(k)) for k in (Kind.CLUSTER, Kind.INSTANCE))
-    _by_chunk(run, "node states", NODE_MINUTES, clusters, _node_minutes)
+    _by_chunk(run, "node states", NODE_MINUTES, clusters, partial(_node_minutes, _node_logs(run)))
     start = _by_chunk(run, "use", SAMPLES, clusters + instances, _samples)
     _partials(run, start)
 
@@ -184,7 +184,7 @@ def _by_chunk(
     begins = [_missing(run, table, workspace.resource_id) for workspace in run.workspaces]
     start = min(begins, default=run.window.end_utc)
     fitting = _ROWS_A_CHUNK // max(1, computes * MINUTES_PER_DAY)
-    days = max(1, min(fitting, _LONGEST_CHUNK_DAYS[table.name]))
+    days = max(1, min(fitting, _LONGEST_CHUNK_DAYS))
     chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), days))
     for done, chunk in enumerate(chunks):
         run.progress(stage, done, len(chunks))
@@ -199,11 +199,29 @@ def _by_chunk(
     return start
 
 
-def _node_minutes(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
+def _node_logs(run: _Collection) -> dict[str, NodeLog]:
+    """Return the log of each workspace that has clusters, read once for all that is missing."""
+    homes = {cluster.workspace_id for cluster in run.inventory.of_kind(Kind.CLUSTER)}
+    asked = [workspace for workspace in run.workspaces if workspace.resource_id in homes]
+    run.progress("node states", 0, None)
+
+    def read(workspace: Resource) -> NodeLog:
+        begin = _missing(run, NODE_MINUTES, workspace.resource_id)
+        window = Window(start_utc=begin, end_utc=run.window.end_utc)
+        return read_node_log(run.connection, workspace, window)
+
+    logs = run.connection.map(read, asked)
+    return {workspace.resource_id: log for workspace, log in zip(asked, logs, strict=True)}
+
+
+def _node_minutes(
+    logs: Mapping[str, NodeLog], run: _Collection, workspaces: Sequence[Resource], window: Window
+) -> None:
     def read(workspace: Resource) -> pd.DataFrame | None:
         clusters = run.computes_of([workspace], Kind.CLUSTER)
+        log = logs.get(workspace.resource_id, NodeLog(steps={}))
         found = run.tolerated(
-            lambda: collect_node_minutes(run.connection, workspace, clusters, window),
+            lambda: collect_node_minutes(run.connection, workspace, clusters, window, log),
             workspace.resource_id,
         )
         if found is None:

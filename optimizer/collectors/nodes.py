@@ -1,6 +1,7 @@
 """Node minutes of clusters: from the event log where there is one, else from platform metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -38,26 +39,68 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Steps:
+    """How many nodes a cluster has in each state, from each moment on."""
+
+    at_ms: Ints
+    nodes: Floats
+    """(moments, states), in the order of `_STATES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLog:
+    """What the log of a workspace tells of its clusters; empty where it keeps none."""
+
+    steps: Mapping[str, _Steps]
+    """By the name of the cluster in lower case."""
+    problems: tuple[Problem, ...] = ()
+
+
+def read_node_log(connection: Connection, workspace: Resource, window: Window) -> NodeLog:
+    """Read the event log of a workspace: its states to the millisecond, before the window too.
+
+    Where it cannot be read, that is a problem of the log, and metrics can stand in.
+
+    Raises:
+        UnauthorizedError: the token was refused.
+        UnreachableError: the endpoint does not answer.
+    """
+    try:
+        return node_log(_events(connection, workspace, window))
+    except (UnauthorizedError, UnreachableError):
+        raise
+    except AzureError as error:
+        return NodeLog(steps={}, problems=(problem_of(workspace.resource_id, error),))
+
+
+def node_log(events: Iterable[Mapping[str, Any]]) -> NodeLog:
+    """Turn AmlComputeClusterEvent rows, in any order, into the steps of each cluster."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        by_name.setdefault(event["ClusterName"].lower(), []).append(event)
+    return NodeLog(steps={name: _steps(mine) for name, mine in by_name.items()})
+
+
 def collect_node_minutes(
-    connection: Connection, workspace: Resource, clusters: Sequence[Resource], window: Window
+    connection: Connection,
+    workspace: Resource,
+    clusters: Sequence[Resource],
+    window: Window,
+    log: NodeLog,
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the rows of `tables.NODE_MINUTES` of a workspace's clusters, and what was not seen.
 
-    The event log tells all six states to the millisecond. Platform metrics stand in for a cluster
-    that the log does not know; they have no preparing nodes, so its start-ups are null.
+    Platform metrics stand in for a cluster that the log does not know; they have no preparing
+    nodes, so its start-ups are null.
 
     Raises:
         AzureError: the metrics cannot be read.
     """
     if not clusters:
         return pd.DataFrame(), []
-    try:
-        events, problems = _events(connection, workspace, window), []
-    except (UnauthorizedError, UnreachableError):
-        raise
-    except AzureError as error:
-        events, problems = [], [problem_of(workspace.resource_id, error)]
-    logged = minutes_from_events(events, clusters, window)
+    problems = list(log.problems)
+    logged = minutes_from_log(log, clusters, window)
     known = set(logged["resource_id"].unique()) if len(logged) else set()
     rest = [cluster for cluster in clusters if cluster.resource_id not in known]
     parts = [logged]
@@ -71,27 +114,22 @@ def collect_node_minutes(
         )
         series = connection.monitor.metrics(workspace.region, [workspace.resource_id], question)
         measured = minutes_from_metrics(series, rest)
-        if len(measured) and not events and not problems:
+        if len(measured) and not log.steps and not problems:
             problems = [_no_logs(workspace)]
         parts.append(measured)
     return pd.concat([p for p in parts if len(p)] or [pd.DataFrame()]), problems
 
 
-def minutes_from_events(
-    events: Sequence[Mapping[str, Any]], clusters: Sequence[Resource], window: Window
-) -> pd.DataFrame:
-    """Turn AmlComputeClusterEvent rows into minutes: the time-weighted mean of each state.
+def minutes_from_log(log: NodeLog, clusters: Sequence[Resource], window: Window) -> pd.DataFrame:
+    """Turn the steps of a log into minutes: the time-weighted mean of each state.
 
-    Shape: `events` may reach back before the window; each holds from its `TimeGenerated` on, until
-    the next of its cluster. A minute that begins before the first event is not a row.
+    Each event holds from its moment on, until the next of its cluster. A minute that begins before
+    the first event is not a row.
     """
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for event in events:
-        by_name.setdefault(event["ClusterName"].lower(), []).append(event)
     frames = [
-        _minutes_of(cluster.resource_id, by_name[cluster.name.lower()], window)
+        _minutes_of(cluster.resource_id, log.steps[cluster.name.lower()], window)
         for cluster in clusters
-        if cluster.name.lower() in by_name
+        if cluster.name.lower() in log.steps
     ]
     return pd.concat(frames) if frames else pd.DataFrame()
 
@@ -157,18 +195,19 @@ def _events(connection: Connection, workspace: Resource, window: Window) -> list
     ]
 
 
-def _minutes_of(
-    resource_id: str, events: Sequence[Mapping[str, Any]], window: Window
-) -> pd.DataFrame:
+def _steps(events: Sequence[Mapping[str, Any]]) -> _Steps:
     rows = sorted(((utc(e["TimeGenerated"]), i, e) for i, e in enumerate(events)), key=_when)
     at = np.array([round(moment.timestamp() * 1000) for moment, _, _ in rows], np.int64)
-    values = np.array(
+    nodes = np.array(
         [[float(event[name] or 0) for name in _STATES.values()] for _, _, event in rows]
     )
     last = np.append(at[1:] != at[:-1], [True])  # of events at one moment the last one holds
+    return _Steps(at_ms=at[last], nodes=nodes[last])
+
+
+def _minutes_of(resource_id: str, steps: _Steps, window: Window) -> pd.DataFrame:
     minutes = pd.date_range(window.start_utc, window.end_utc, freq=_MINUTE)
-    edges = minutes.as_unit("ms").asi8
-    means = step_means(at[last], values[last], edges)
+    means = step_means(steps.at_ms, steps.nodes, minutes.as_unit("ms").asi8)
     known = np.flatnonzero(~np.isnan(means).any(axis=1))
     frame = pd.DataFrame(means[known], columns=list(_STATES))
     return frame.assign(
