@@ -81,6 +81,12 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
         raise typer.Exit
 
 
+def _metric(value: str | None) -> str | None:
+    if value not in {None, "actual", "amortized"}:
+        raise typer.BadParameter("it is actual or amortized")
+    return value
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -162,6 +168,53 @@ def collect(
             progress=advance,
         )
     _show(lambda: collected_document(report), lambda: collected_text(report), as_json=as_json)
+
+
+_imports = typer.Typer(help="Read what was exported from Azure into the home.")
+app.add_typer(_imports, name="import", no_args_is_help=True)
+
+
+@_imports.command(
+    "cost", epilog="Example: optimizer import cost exports/2026-01 --metric amortized"
+)
+def import_cost(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="CSV, CSV.gz or Parquet files, or folders of an export's partitions."),
+    ],
+    *,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="actual or amortized, where a file of cost details does not tell.",
+            callback=_metric,
+        ),
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="Billing currency to keep, where the files have several.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read FOCUS, EA or MCA cost exports, where Azure's cost APIs are closed to you.
+
+    What the files say of a subscription's days replaces what was known of them. Every row is
+    accounted for: kept, or set aside with its reason and amount.
+    """
+    from optimizer import pipeline
+    from optimizer.config import load_settings
+    from optimizer.report.imported import imported_document, imported_text
+    from optimizer.report.terminal import progress
+
+    with progress() as advance:
+        report = pipeline.import_costs(
+            load_settings(os.environ, home=home),
+            files,
+            metric=metric,
+            currency=currency,
+            progress=advance,
+        )
+    _show(lambda: imported_document(report), lambda: imported_text(report), as_json=as_json)
 
 
 @_command("findings", "optimizer findings --owner ana@contoso.com --min-saving 50")

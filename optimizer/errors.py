@@ -10,6 +10,7 @@ OptimizerError
 │   ├── NotFoundError        there is no such resource (404)
 │   ├── TruncatedError       an answer that Azure may have cut short
 │   └── OperationFailedError a long-running operation ended Failed or Canceled
+├── ImportRefusedError   a file of costs that cannot be understood
 ├── LakeError            a file of the lake is missing or damaged
 ├── NoDataError          a question was asked before anything was collected
 ├── PriceNotFoundError   no price is known; never taken for 0
@@ -57,6 +58,10 @@ class TruncatedError(AzureError):
 
 class OperationFailedError(AzureError):
     """A long-running operation ended Failed or Canceled."""
+
+
+class ImportRefusedError(OptimizerError):
+    """A file of costs that cannot be understood; names the file and the column."""
 
 
 class LakeError(OptimizerError):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,17 +11,20 @@ import pandas as pd
 from optimizer.analysis.assemble import Estate, build
 from optimizer.analysis.cases import Assumptions
 from optimizer.analysis.detectors import load_detectors
-from optimizer.analysis.features import Frames
+from optimizer.analysis.features import Frames, resources_of
 from optimizer.analysis.find import Exclusions, judge
 from optimizer.analysis.result import Analysis
 from optimizer.azure.connect import Connection, connect
 from optimizer.azure.doctor import Check, check
 from optimizer.collectors import collect as collecting
+from optimizer.collectors import imports as importing
 from optimizer.collectors.collect import CollectReport
+from optimizer.collectors.exports import Metric
+from optimizer.collectors.imports import ImportReport
 from optimizer.collectors.inventory import collect_inventory, resource_rows, subscription_of
 from optimizer.config import Settings
 from optimizer.errors import ConfigError, NoDataError
-from optimizer.model import Estimate, Finding, Window
+from optimizer.model import Estimate, Finding, Kind, Window
 from optimizer.remediation import apply as applying
 from optimizer.remediation import plan as planning
 from optimizer.remediation import rollback as rolling_back
@@ -67,6 +71,32 @@ def collect(
             "for the Reader role on them."
         )
     return report
+
+
+def import_costs(
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    metric: str | None = None,
+    currency: str | None = None,
+    progress: Progress,
+) -> ImportReport:
+    """Read exported costs into the lake, in place of what it held of the same days.
+
+    Raises:
+        ImportRefusedError: a file cannot be understood; nothing was imported.
+        LakeError: a file of the lake is damaged.
+    """
+    lake = Lake(settings.lake)
+    known = resources_of(lake.read(tables.RESOURCES))
+    return importing.import_costs(
+        paths,
+        lake,
+        metric=Metric(metric) if metric else None,
+        currency=currency.upper() if currency else None,
+        computes=[r for r in known.values() if r.kind in {Kind.CLUSTER, Kind.INSTANCE}],
+        progress=progress,
+    )
 
 
 def analyse(

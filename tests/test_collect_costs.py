@@ -1,6 +1,5 @@
-import csv
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,14 @@ from optimizer.azure.connect import Connection, connect
 from optimizer.azure.costs import rows_of
 from optimizer.collectors.costs import (
     collect_costs,
-    detail_rows,
     distinct_tag,
-    merged,
     query_row,
     spend_by_category,
     spend_within,
 )
 from optimizer.collectors.inventory import collect_inventory, compute_resource, workspace_resource
 from optimizer.config import AzureSettings
-from optimizer.errors import AzureError, NotFoundError
+from optimizer.errors import NotFoundError
 from optimizer.model import Kind, Resource, Window
 from tests.conftest import Emulator
 from tests.estates import (
@@ -33,7 +30,7 @@ from tests.estates import (
     workspace,
     write_estate,
 )
-from tests.recorded import answers, recorded
+from tests.recorded import answers
 
 HOME = workspace()
 SCOPE = HOME["id"].lower()
@@ -49,86 +46,6 @@ def resource(document: dict[str, Any]) -> Resource:
     found = compute_resource(document, workspace_resource(HOME), {})
     assert found
     return found
-
-
-def export(folder: Path, rows: list[dict[str, str]]) -> Path:
-    file = folder / "part.csv"
-    with file.open("w", encoding="utf-8-sig", newline="") as text:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return file
-
-
-def line(**columns: str) -> dict[str, str]:
-    return {
-        "Date": "01/31/2026",
-        "ResourceId": HOME["id"],
-        "MeterCategory": "Virtual Machines",
-        "MeterName": "D3 v2",
-        "Cost": "2.5",
-        "Quantity": "10",
-        "UnitPrice": "0.25",
-        "PayGPrice": "0.3",
-        "BillingCurrency": "EUR",
-        "AdditionalInfo": '{"PoolName":"cpu_84f29f84-4ac2-4286-9879-731da9be5607"}',
-        "Tags": '"team": "vision"',
-    } | columns
-
-
-def test_a_line_goes_to_its_compute(tmp_path: Path) -> None:
-    (row,) = detail_rows(export(tmp_path, [line()]), amortized=True)
-    assert row["resource_id"] == f"{SCOPE}/computes/cpu"
-    assert (row["attribution"], row["component"]) == ("exact", "vm")
-    assert row["charge_date"] == datetime(2026, 1, 31, tzinfo=UTC)
-    assert (row["effective_cost"], row["contracted_cost"], row["list_cost"]) == (2.5, 2.5, 3.0)
-    assert (row["currency"], row["tags"]) == ("EUR", '{"team": "vision"}')
-
-
-def test_another_agreement_spells_columns_otherwise(tmp_path: Path) -> None:
-    modern = {
-        "date": "2026-01-31",
-        "ResourceId": HOME["id"],
-        "costInBillingCurrency": "-1",
-        "billingCurrency": "EUR",
-        "additionalInfo": "",
-    }
-    (row,) = detail_rows(export(tmp_path, [modern]), amortized=False)
-    assert (row["billed_cost"], row["quantity"], row["attribution"]) == (-1.0, None, None)
-    assert row["resource_id"] == SCOPE
-
-
-def test_a_file_without_costs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AzureError, match="no column for cost, currency"):
-        list(detail_rows(export(tmp_path, [{"Date": "x", "ResourceId": "y"}]), amortized=False))
-
-
-def test_what_is_not_machine_learning_is_passed_over(tmp_path: Path) -> None:
-    other = line(ResourceId="/subscriptions/s/resourceGroups/g/providers/Microsoft.Sql/servers/x")
-    assert list(detail_rows(export(tmp_path, [other]), amortized=False)) == []
-
-
-def test_an_unknown_amount_stays_unknown(tmp_path: Path) -> None:
-    file = export(tmp_path, [line(PayGPrice="", Quantity="")])
-    both = [row for amortized in (False, True) for row in detail_rows(file, amortized=amortized)]
-    (row,) = merged(both).to_dict("records")
-    assert (row["billed_cost"], row["effective_cost"]) == (2.5, 2.5)
-    assert pd.isna(row["list_cost"])
-    assert pd.isna(row["quantity"])
-
-
-def test_recorded_lines_of_instances(tmp_path: Path) -> None:
-    rows = recorded("azure/examples/rec-ea-amortizedcost-azureml-rows.json")
-    found = list(detail_rows(export(tmp_path, rows), amortized=True))
-    assert [row["component"] for row in found] == [
-        "disk",
-        "ip",
-        "bandwidth",
-        "bandwidth",
-        "load_balancer",
-    ]
-    assert {row["compute_name"] for row in found} == {"azurepc", "samutrej1"}
-    assert sum(row["effective_cost"] for row in found) == pytest.approx(0.03006758)
 
 
 def test_recorded_query_rows_are_read_by_name() -> None:
