@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ _BAD_NUMBER = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _DAY_FIRST_FROM = 13
 _MEMORY = "300MB"
 _ROWS_A_BATCH = 50_000
+_DISTINCT = 20_000
+"""The same labels come back day after day: each is read once."""
 
 _USAGE_TYPES = {
     "computehr": "vm",
@@ -246,9 +249,9 @@ def _export(
 
 
 def _row(group: Row, layout: _Layout, metric: Metric | None) -> Row:
-    info = {k.removeprefix("x_"): v for k, v in loose_json(group["info"]).items()}
+    pool, usage, vm_size = _machine(group["info"])
     workspace_id = workspace_of(group["resource_id"])
-    compute = compute_of(str(info.get("PoolName") or ""))
+    compute = compute_of(pool)
     # A file of one metric says nothing of the other; the two of a period add up (see `merged`).
     actual, amortized = (metric is not other for other in (Metric.AMORTIZED, Metric.ACTUAL))
     return {
@@ -265,11 +268,27 @@ def _row(group: Row, layout: _Layout, metric: Metric | None) -> Row:
         "unit": group["unit"],
         "currency": group["currency"],
         "compute_name": compute,
-        "vm_size": info.get("ServiceType"),
-        "component": _component(group, str(info.get("UsageType") or "")),
+        "vm_size": vm_size,
+        "component": _component(group, usage),
         "attribution": Attribution.EXACT.value if compute else None,
-        "tags": json.dumps(loose_json(group["tags"]), sort_keys=True),
+        "tags": _tags(group["tags"]),
     }
+
+
+@lru_cache(_DISTINCT)
+def _machine(info: str | None) -> tuple[str, str, str | None]:
+    """Return pool, usage type and VM size; FOCUS puts `x_` before what Azure adds."""
+    known = {name.removeprefix("x_"): value for name, value in loose_json(info).items()}
+    return (
+        str(known.get("PoolName") or ""),
+        str(known.get("UsageType") or ""),
+        known.get("ServiceType"),
+    )
+
+
+@lru_cache(_DISTINCT)
+def _tags(text: str | None) -> str:
+    return json.dumps(loose_json(text), sort_keys=True)
 
 
 def _component(group: Row, usage: str) -> str:
