@@ -125,6 +125,14 @@ class Emulator:
         """Move its clock forward."""
         self._call("POST", "/emulator/advance", json.dumps({"hours": hours}))
 
+    def wait(self, seconds: float) -> None:
+        """Move on the clock of its limits on requests alone."""
+        self._call("POST", "/emulator/wait", json.dumps({"seconds": seconds}))
+
+    def refused(self) -> dict[str, int]:
+        """Return how many requests each API refused because they were over a limit."""
+        return dict(self._call("GET", "/emulator/requests")["refused"])
+
     def bill(self, start_utc: datetime, end_utc: datetime) -> dict[str, float]:
         """Return the true cost of each compute, by lower-case id."""
         query = urlencode({"from": iso_utc(start_utc), "to": iso_utc(end_utc)})

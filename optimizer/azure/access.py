@@ -20,6 +20,7 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.identity import DefaultAzureCredential
 
+from optimizer.azure.throttle import Clock, Quotas, SystemClock, Throttle
 from optimizer.config import AzureSettings
 from optimizer.errors import (
     AzureError,
@@ -101,9 +102,10 @@ def _asks_to_wait(header: str) -> bool:
 class Access:
     """Where Azure is, who asks, and how patiently. Every client is made from one of these."""
 
-    def __init__(self, settings: AzureSettings) -> None:
-        """Use `settings`; nothing is asked of Azure yet."""
+    def __init__(self, settings: AzureSettings, clock: Clock | None = None) -> None:
+        """Use `settings`, and time from `clock` (None: the system's); nothing is asked yet."""
         self.settings = settings
+        self.quotas = Quotas(clock or SystemClock())
 
     @cached_property
     def credential(self) -> TokenCredential:
@@ -153,12 +155,20 @@ class Access:
     @property
     def reading_options(self) -> dict[str, Any]:
         """The same for clients that only read, by POST too."""
-        return self.options | {"per_call_policies": [PostsThatRead()]}
+        return self.options | {
+            "per_call_policies": [PostsThatRead()],
+            "per_retry_policies": [self.throttle],
+        }
 
     @property
     def bulk_options(self) -> dict[str, Any]:
         """The same for clients whose answers are large, and read as they come."""
-        return self.reading_options | {"per_retry_policies": [ReadWhole()]}
+        return self.reading_options | {"per_retry_policies": [self.throttle, ReadWhole()]}
+
+    @property
+    def throttle(self) -> Throttle:
+        """What holds requests back until Azure's limits have room; sent again, they count again."""
+        return Throttle(self.quotas)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Return `function` of each item, in order, with several requests under way at once."""

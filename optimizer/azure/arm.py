@@ -54,6 +54,7 @@ class Arm:
                 HeadersPolicy(),
                 UserAgentPolicy(**access.options),
                 RetryPolicy(**access.options),
+                access.throttle,
                 ARMChallengeAuthenticationPolicy(access.credential, ARM_SCOPE),
             ],
             **access.options,

@@ -10,6 +10,7 @@ from optimizer.azure.costs import CostManagement
 from optimizer.azure.graph import Graph
 from optimizer.azure.monitor import Monitor
 from optimizer.azure.prices import RetailPrices
+from optimizer.azure.throttle import Clock
 from optimizer.config import AzureSettings
 
 T = TypeVar("T")
@@ -19,9 +20,9 @@ R = TypeVar("R")
 class Connection:
     """All of Azure that we talk to. Making one sends nothing and signs nobody in."""
 
-    def __init__(self, settings: AzureSettings) -> None:
-        """Use `settings` for every client."""
-        self.access = Access(settings)
+    def __init__(self, settings: AzureSettings, clock: Clock | None = None) -> None:
+        """Use `settings` for every client, and time from `clock` (None: the system's)."""
+        self.access = Access(settings, clock)
 
     @cached_property
     def arm(self) -> Arm:
@@ -53,6 +54,6 @@ class Connection:
         return self.access.map(function, items)
 
 
-def connect(settings: AzureSettings) -> Connection:
+def connect(settings: AzureSettings, clock: Clock | None = None) -> Connection:
     """Return the connection that `settings` describe; nothing is sent yet."""
-    return Connection(settings)
+    return Connection(settings, clock)

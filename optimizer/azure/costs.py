@@ -33,9 +33,8 @@ class CostManagement:
             access.credential,
             base_url=access.arm_url,
             credential_scopes=[ARM_SCOPE],
-            per_retry_policies=[CostRetryAfter()],
             polling_interval=2,
-            **access.reading_options,
+            **access.reading_options | {"per_retry_policies": [CostRetryAfter(), access.throttle]},
         )
         # A report's link carries its own key, which a token beside it would make invalid.
         self._files = PipelineClient(

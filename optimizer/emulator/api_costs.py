@@ -10,7 +10,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -41,11 +41,10 @@ REPORT_VALID = timedelta(hours=12)
 RATE_HEADERS: Mapping[str, str] = {
     "x-ms-ratelimit-remaining-microsoft.costmanagement-entity-requests": "DefaultQuota:7",
     "x-ms-ratelimit-remaining-microsoft.costmanagement-tenant-requests": "DefaultQuota:49",
-    "x-ms-ratelimit-microsoft.costmanagement-qpu-consumed": "1",
-    "x-ms-ratelimit-microsoft.costmanagement-qpu-remaining": (
-        "QueriesPerHour:597,QueriesPerMin:57,QueriesPer10Sec:9"
-    ),
 }
+COST_API = "cost_management"
+_DAYS_A_UNIT = 31
+"""A query processing unit reads a month of data."""
 
 _METRICS = ("ActualCost", "AmortizedCost")
 
@@ -140,6 +139,8 @@ def _query(call: Call) -> Answer:
     granularity = dataset.get("granularity") or "None"
     first, last = _period(call, body)
     _check_period(call, granularity, first, last)
+    units = -(-((last - first).days + 1) // _DAYS_A_UNIT)
+    told = call.service.admit(COST_API, "429", call.service.limits.cost_query(units))
     wanted = _condition(dataset.get("filter"))
     keys = [_date_column(granularity), *_groupings(dataset)]
     sums = _aggregations(dataset)
@@ -157,7 +158,8 @@ def _query(call: Call) -> Answer:
         *(column for names, _ in keys for column in names),
         ("Currency", "String"),
     ]
-    return _query_answer(call, columns, rows)
+    found = _query_answer(call, columns, rows)
+    return replace(found, headers={**found.headers, **told})
 
 
 def _query_answer(
@@ -562,7 +564,7 @@ _COLUMNS = (
 
 
 def _costs(method: str, template: str, handle: Callable[[Call], Answer]) -> Endpoint:
-    return Endpoint(api="cost_management", method=method, template=template, handle=handle)
+    return Endpoint(api=COST_API, method=method, template=template, handle=handle)
 
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"

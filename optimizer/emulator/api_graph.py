@@ -5,7 +5,6 @@ build on the list that is.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 
 from optimizer.emulator import kql
 from optimizer.emulator.telemetry import COMPUTES
@@ -20,10 +19,6 @@ from optimizer.emulator.wire import (
 )
 
 GRAPH_PAGE = 1000
-_QUOTA: Mapping[str, str] = {
-    "x-ms-user-quota-remaining": "14",
-    "x-ms-user-quota-resets-after": "00:00:05",
-}
 
 
 def _resources(call: Call) -> Answer:
@@ -54,7 +49,7 @@ def _resources(call: Call) -> Answer:
     }
     if start + size < len(found):
         answer["$skipToken"] = urlsafe_b64encode(str(start + size).encode()).decode()
-    return Answer(body=answer, headers=_QUOTA)
+    return Answer(body=answer)
 
 
 def _row(document: Json) -> Json:

@@ -29,7 +29,17 @@ def _advance(call: Call) -> Answer:
     if not isinstance(hours, int | float) or hours < 0:
         raise Refusal(400, "BadRequest", "hours must be a number that is not negative.")
     call.world.advance(hours)
+    call.service.limits.ahead_seconds += 3600 * hours
     return Answer(body={"now_utc": iso_utc(call.world.now_utc)})
+
+
+def _wait(call: Call) -> Answer:
+    """Move on the clock of the limits alone: a client that waits need not wait for real."""
+    seconds = call.json().get("seconds")
+    if not isinstance(seconds, int | float) or seconds < 0:
+        raise Refusal(400, "BadRequest", "seconds must be a number that is not negative.")
+    call.service.limits.ahead_seconds += seconds
+    return Answer(body={"ahead_seconds": call.service.limits.ahead_seconds})
 
 
 def _bill(call: Call) -> Answer:
@@ -45,6 +55,7 @@ def _requests(call: Call) -> Answer:
             "total": service.by_api.total(),
             "by_api": dict(service.by_api),
             "by_request": dict(service.by_request),
+            "refused": dict(service.refused),
         }
     )
 
@@ -108,6 +119,7 @@ def _control(method: str, template: str, handle: Handler) -> Endpoint:
 
 ENDPOINTS = (
     _control("POST", "/emulator/advance", _advance),
+    _control("POST", "/emulator/wait", _wait),
     _control("GET", "/emulator/bill", _bill),
     _control("GET", "/emulator/requests", _requests),
     _control("POST", "/emulator/faults", _add_fault),

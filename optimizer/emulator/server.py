@@ -5,7 +5,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from optimizer.units import iso_utc
 
 OPEN_APIS = frozenset({"emulator", "blob", "retail_prices"})
 """What answers without a token: prices are public, a blob's address is its key."""
+RESOURCE_MANAGER_APIS = frozenset({"arm", "metrics", "activity_log"})
 WRITING_APIS = frozenset({"arm", "emulator"})
 EXPIRED_TOKEN = "expired"  # noqa: S105 - the one token that is refused
 
@@ -228,12 +229,30 @@ def _handled(endpoint: Endpoint | None, call: Call, authorization: str) -> Answe
             "The api-version query parameter (?api-version=) is required for all requests.",
         )
     try:
-        return endpoint.handle(call)
+        told = _admitted(endpoint, call)
+        found = endpoint.handle(call)
+        return replace(found, headers={**told, **found.headers})
     except WriteError as error:
         raise Refusal(400, "BadRequest", f"{error}.") from error
     finally:
         if endpoint.api in WRITING_APIS and call.method != "GET":
             call.service.jobs.clear()
+
+
+def _admitted(endpoint: Endpoint, call: Call) -> Mapping[str, str]:
+    """Return what the answer says of the limit that the request falls under.
+
+    Cost queries are weighed by what they read, so their limit is kept where they are understood.
+    """
+    service = call.service
+    if endpoint.api in RESOURCE_MANAGER_APIS and "subscription" in call.parts:
+        verdict = service.limits.resource_manager(call.parts["subscription"].lower(), call.method)
+        return service.admit(endpoint.api, "SubscriptionRequestsThrottled", verdict)
+    if endpoint.api == "resource_graph":
+        return service.admit(endpoint.api, "RateLimiting", service.limits.graph())
+    if endpoint.api == "log_analytics":
+        return service.admit(endpoint.api, "ThrottledError", service.limits.logs())
+    return {}
 
 
 def _found(

@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import numpy as np
 import orjson
 
+from optimizer.emulator.limits import Limits, Verdict
 from optimizer.emulator.records import JobRecord
 from optimizer.emulator.world import World
 from optimizer.units import utc
@@ -113,6 +114,9 @@ class Service:
     faults: list[Fault] = field(default_factory=list)
     jobs: dict[str, list[JobRecord]] = field(default_factory=dict)
     """Each workspace's jobs, newest first, kept until the next write: lists are read in pages."""
+    limits: Limits = field(default_factory=Limits)
+    refused: Counter[str] = field(default_factory=Counter)
+    """Requests over a limit, by API."""
     by_api: Counter[str] = field(default_factory=Counter)
     by_request: Counter[str] = field(default_factory=Counter)
 
@@ -147,6 +151,21 @@ class Service:
                 reverse=True,
             )
         return self.jobs[key]
+
+    def admit(self, api: str, code: str, verdict: Verdict) -> Mapping[str, str]:
+        """Return the headers that tell of a limit; refuse what is over it.
+
+        Cost Management says how long to wait in its own headers only, and others in Retry-After.
+        """
+        if verdict.retry_after is None:
+            return verdict.headers
+        self.refused[api] += 1
+        after = (
+            {} if api == "cost_management" else {"Retry-After": str(math.ceil(verdict.retry_after))}
+        )
+        raise Refusal(
+            429, code, "Too many requests. Please retry.", headers={**verdict.headers, **after}
+        )
 
     def updating(self, resource_id: str) -> bool:
         """Return whether an operation on the resource is still under way."""
