@@ -16,6 +16,7 @@ from optimizer.analysis.find import Exclusions, judge
 from optimizer.analysis.result import Analysis
 from optimizer.azure.connect import Connection, connect
 from optimizer.azure.doctor import Check, check
+from optimizer.catalogue import snapshot
 from optimizer.collectors import collect as collecting
 from optimizer.collectors import imports as importing
 from optimizer.collectors.collect import CollectReport
@@ -158,7 +159,7 @@ def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> E
         prices=lake.read(tables.PRICES),
     )
     lag = timedelta(hours=settings.analysis.billing_lag_hours)
-    return build(frames, billed_through=window.end_utc - lag)
+    return build(frames, billed_through=window.end_utc - lag, snapshot=snapshot())
 
 
 def last_window(settings: Settings, *, reach_back: timedelta | None = None) -> Window:

@@ -1,7 +1,7 @@
 """Tables become cases: activity joined with the bill, priced and calibrated, one per compute."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -31,8 +31,9 @@ from optimizer.analysis.features import (
     resources_of,
 )
 from optimizer.analysis.joint import DAYS_PER_MONTH
-from optimizer.analysis.rates import Rate, attribute, list_rate, rates
+from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
 from optimizer.analysis.result import Calibration
+from optimizer.catalogue import Catalogue
 from optimizer.model import Attribution, Basis, Kind, Resource, Window
 
 MIN_CALIBRATION_DAYS = 7
@@ -87,10 +88,17 @@ class Estate:
     cases: Mapping[str, ClusterCase | InstanceCase]
     unassessable: Mapping[str, str]
     """Why a compute has no case, by resource id."""
+    rates: Rates
 
 
-def build(frames: Frames, *, billed_through: datetime) -> Estate:
-    """Return the cases of all computes whose activity and price are known."""
+def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> Estate:
+    """Return the cases of all computes whose activity and price are known.
+
+    Args:
+        frames: the tables of a window.
+        billed_through: costs of days that end later are incomplete.
+        snapshot: list prices for what `frames.prices` says nothing of.
+    """
     resources = resources_of(frames.resources)
     policies = policies_of(frames.resources, frames.window)
     features: dict[str, ClusterFeatures | InstanceFeatures] = {}
@@ -105,9 +113,11 @@ def build(frames: Frames, *, billed_through: datetime) -> Estate:
         else:
             features[resource_id] = seen
 
-    prices = list_prices(frames.prices)
-    bill = _bill(frames, features, resources, prices, billed_through)
-    known = rates(
+    lines = cost_lines(frames.costs)
+    currency = _currency(lines, frames, snapshot)
+    prices = snapshot.overlaid(list_prices(frames.prices, currency), currency=currency)
+    bill = _bill(lines, frames, features, prices, billed_through)
+    priced = rates(
         {resource_id: seen.resource for resource_id, seen in features.items()},
         bill.lines,
         prices,
@@ -116,10 +126,9 @@ def build(frames: Frames, *, billed_through: datetime) -> Estate:
     habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
     cases: dict[str, ClusterCase | InstanceCase] = {}
     for resource_id, seen in features.items():
-        rate = known.get(resource_id)
+        rate = priced.known.get(resource_id)
         if rate is None:
-            sku, region = seen.resource.sku, seen.resource.region
-            unassessable[resource_id] = f"No price is known for {sku} in {region}."
+            unassessable[resource_id] = _no_price(seen.resource, currency)
         elif isinstance(seen, ClusterFeatures):
             cases[resource_id] = _cluster_case(seen, rate, bill)
         else:
@@ -130,6 +139,14 @@ def build(frames: Frames, *, billed_through: datetime) -> Estate:
         resources=resources,
         cases=cases,
         unassessable=unassessable,
+        rates=priced,
+    )
+
+
+def _no_price(resource: Resource, currency: str) -> str:
+    return (
+        f"No price in {currency} is known for {resource.sku} in {resource.region}, neither from "
+        "its own bill nor from Azure's list, which `optimizer prices refresh` reads again."
     )
 
 
@@ -147,13 +164,12 @@ _NOTHING_SEEN = {
 
 
 def _bill(
+    lines: Sequence[CostLine],
     frames: Frames,
     features: Mapping[str, ClusterFeatures | InstanceFeatures],
-    resources: Mapping[str, Resource],
-    prices: Mapping[tuple[str, str, str], float],
+    prices: Catalogue,
     billed_through: datetime,
 ) -> Bill:
-    lines = cost_lines(frames.costs)
     end = billed_through.date()
     if lines:
         end = min(end, max(line.day for line in lines) + timedelta(days=1))
@@ -162,29 +178,31 @@ def _bill(
         start += timedelta(days=1)
     weights: dict[tuple[str, date], dict[str, float]] = defaultdict(dict)
     for resource_id, seen in features.items():
-        resource = resources[resource_id]
+        resource = seen.resource
         of_list = list_rate(resource, prices)
         hours = _daily_hours(seen)
         for offset in np.flatnonzero(np.nan_to_num(hours)):
             day = seen.window.start_utc.date() + timedelta(days=int(offset))
-            weight = float(hours[offset]) * (of_list or 0.0)
+            weight = float(hours[offset]) * (of_list.per_hour if of_list else 0.0)
             if weight > 0:
                 weights[resource.workspace_id, day][resource_id] = weight
     inside = [line for line in lines if start <= line.day < end]
-    currencies = {line.currency for line in lines}
     # An estate younger than the window had no bill before its first line, not a bill of nothing.
     start = min((line.day for line in inside), default=start)
     return Bill(
         lines=tuple(attribute(inside, weights)),
         start=start,
         end=max(start, end),
-        currency=min(currencies) if currencies else _price_currency(frames),
+        currency=prices.currency,
     )
 
 
-def _price_currency(frames: Frames) -> str:
-    known = frames.prices["currency"].dropna()
-    return str(known.iloc[0]) if len(known) else "unknown"
+def _currency(lines: Iterable[CostLine], frames: Frames, snapshot: Catalogue) -> str:
+    """Return the currency of the bill, or of the list prices where nothing was billed."""
+    if billed := {line.currency for line in lines}:
+        return min(billed)
+    listed = frames.prices["currency"].dropna()
+    return str(listed.iloc[0]) if len(listed) else snapshot.currency
 
 
 def _daily_hours(seen: ClusterFeatures | InstanceFeatures) -> Floats:

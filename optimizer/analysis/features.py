@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optimizer.catalogue import ListPrice, PriceKey
 from optimizer.model import (
     Attribution,
     ClusterSettings,
@@ -439,10 +440,12 @@ def _cost_line(row: Mapping[Any, Any]) -> CostLine:
     )
 
 
-def list_prices(frame: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Return list prices per hour by (region, SKU in lower case, offer), commitments left out."""
-    rows = frame[(frame["term"].fillna("") == "") & frame["price_per_hour"].notna()]
+def list_prices(frame: pd.DataFrame, currency: str) -> dict[PriceKey, ListPrice]:
+    """Return the list prices in a currency; of a size spelled in two ways, the later ones."""
+    rows = frame[(frame["currency"] == currency) & frame["price_per_hour"].notna()]
     return {
-        (str(row["region"]), str(row["sku"]).lower(), str(row["offer"])): row["price_per_hour"]
-        for row in rows.to_dict("records")
+        (str(row["region"]), str(row["sku"]).lower(), str(row["offer"]), str(row["term"])): (
+            ListPrice(per_hour=float(row["price_per_hour"]), as_of=row["as_of"].date())
+        )
+        for row in rows.fillna({"term": ""}).sort_values("as_of").to_dict("records")
     }

@@ -17,7 +17,9 @@ from optimizer.analysis.confidence import MAX_NMBE, grade
 from optimizer.analysis.detectors import CannotAssessError, Detector, Proposal
 from optimizer.analysis.features import Frames
 from optimizer.analysis.joint import Joint, Move, estimate, overlaid
+from optimizer.analysis.rates import Rate
 from optimizer.analysis.result import Analysis
+from optimizer.catalogue import Catalogue
 from optimizer.model import (
     Change,
     Effects,
@@ -48,6 +50,7 @@ def find(
     *,
     assumptions: Assumptions,
     billed_through: datetime,
+    snapshot: Catalogue,
     exclusions: Exclusions | None = None,
 ) -> Analysis:
     """Return everything the detectors find in the tables of one window.
@@ -57,9 +60,10 @@ def find(
         detectors: those to ask.
         assumptions: see `config.AnalysisSettings`.
         billed_through: costs of days that end later are incomplete.
+        snapshot: list prices for what the tables say nothing of.
         exclusions: what not to report.
     """
-    estate = build(frames, billed_through=billed_through)
+    estate = build(frames, billed_through=billed_through, snapshot=snapshot)
     return judge(estate, detectors, assumptions=assumptions, exclusions=exclusions or Exclusions())
 
 
@@ -240,6 +244,7 @@ def _found(
             "observed_days": case.window.days,
             "unknown_hours": round(case.unknown_hours, 1),
             "rate_per_hour": round(case.rate.per_hour, 6),
+            **_listed_on(case.rate),
             "calibration_k": round(case.calibration.k, 4) if case.calibration else None,
             "calibration_nmbe": round(case.calibration.nmbe, 4) if case.calibration else None,
             "calibration_cv_rmse": (
@@ -287,6 +292,11 @@ def _found(
         formula=_formula(case, before, after, saving),
         sensitivity=proposal.sensitivity,
     )
+
+
+def _listed_on(rate: Rate) -> dict[str, str]:
+    """Return how old the list price is that a rate rests on; nothing where it rests on the bill."""
+    return {"list_price_date": rate.listed_on.isoformat()} if rate.listed_on else {}
 
 
 def _restarts(case: ClusterCase | InstanceCase, settings: Any) -> int:

@@ -17,9 +17,10 @@ from optimizer.analysis.cases import (
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.features import ClusterFeatures, InstanceFeatures, cut_into_gaps
 from optimizer.analysis.find import Exclusions, judge
-from optimizer.analysis.rates import Rate
+from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import Physics
 from optimizer.analysis.result import Analysis, Calibration
+from optimizer.catalogue import Catalogue
 from optimizer.model import (
     Basis,
     ClusterSettings,
@@ -157,6 +158,9 @@ def judged(
             resources={case.resource.resource_id: case.resource for case in cases},
             cases={case.resource.resource_id: case for case in cases},
             unassessable=unassessable or {},
+            rates=Rates(
+                catalogue=Catalogue(currency="USD", sizes={}, prices={}), known={}, shares={}
+            ),
         ),
         load_detectors(),
         assumptions=assumptions or Assumptions(),

@@ -1,9 +1,13 @@
 """Tables become the few arrays that a detector may see."""
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
-from optimizer.analysis.features import Frames, instance_features
+import pandas as pd
+
+from optimizer.analysis.features import Frames, instance_features, list_prices
+from optimizer.catalogue import ListPrice
 from optimizer.model import Kind, Resource
 from optimizer.store import tables
 from optimizer.store.lake import Lake
@@ -32,3 +36,24 @@ def test_an_instance_that_never_ran_was_never_on(tmp_path: Path) -> None:
     seen = instance_features(frames, stopped_instance(), [(window(14).start_utc, {})])
     assert seen is not None
     assert (int(seen.on.sum()), seen.unknown_hours, seen.idle_stops) == (0, 0.0, 0)
+
+
+def price_row(sku: str, per_hour: float, **changes: str) -> dict[str, object]:
+    row = {"region": "eastus", "sku": sku, "offer": "payg", "term": "", "currency": "EUR"}
+    as_of = pd.Timestamp(changes.pop("as_of", "2026-06-01"), tz="UTC")
+    return {**row, "price_per_hour": per_hour, "as_of": as_of, **changes}
+
+
+def test_the_later_of_two_list_prices_counts_and_only_in_the_currency_of_the_bill() -> None:
+    rows = [
+        price_row("Standard_D2_v3", 0.11, as_of="2026-07-01"),
+        price_row("STANDARD_D2_V3", 0.10),
+        price_row("Standard_D4_v3", 0.20, currency="USD"),
+        price_row("Standard_D2_v3", 0.06, offer="reservation", term="1y"),
+    ]
+    assert list_prices(pd.DataFrame(rows), "EUR") == {
+        ("eastus", "standard_d2_v3", "payg", ""): ListPrice(per_hour=0.11, as_of=date(2026, 7, 1)),
+        ("eastus", "standard_d2_v3", "reservation", "1y"): ListPrice(
+            per_hour=0.06, as_of=date(2026, 6, 1)
+        ),
+    }
