@@ -217,6 +217,36 @@ def import_cost(
     _show(lambda: imported_document(report), lambda: imported_text(report), as_json=as_json)
 
 
+_prices = typer.Typer(help="Read Azure's list prices.")
+app.add_typer(_prices, name="prices", no_args_is_help=True)
+
+
+@_prices.command("refresh", epilog="Example: optimizer prices refresh --region westeurope")
+def prices_refresh(
+    *,
+    region: Annotated[
+        list[str] | None, typer.Option(help="Only this region; may be repeated.")
+    ] = None,
+    sku: Annotated[
+        list[str] | None, typer.Option(help="Only this VM size; may be repeated.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read Azure's list prices anew: of all sizes in use and of those that could replace them.
+
+    In the currency of your bill. Nobody needs to be signed in.
+    """
+    from optimizer import pipeline
+    from optimizer.config import load_settings
+    from optimizer.report.prices import prices_document, prices_text
+
+    report = pipeline.refresh_prices(
+        load_settings(os.environ, home=home), regions=region or (), skus=sku or ()
+    )
+    _show(lambda: prices_document(report), lambda: prices_text(report), as_json=as_json)
+
+
 @_command("findings", "optimizer findings --owner ana@contoso.com --min-saving 50")
 def findings(
     *,

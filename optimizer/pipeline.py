@@ -23,6 +23,8 @@ from optimizer.collectors.collect import CollectReport
 from optimizer.collectors.exports import Metric
 from optimizer.collectors.imports import ImportReport
 from optimizer.collectors.inventory import collect_inventory, resource_rows, subscription_of
+from optimizer.collectors.prices import PriceReport, freshness
+from optimizer.collectors.prices import refresh_prices as refreshing
 from optimizer.config import Settings
 from optimizer.errors import ConfigError, NoDataError
 from optimizer.model import Estimate, Finding, Kind, Window
@@ -98,6 +100,19 @@ def import_costs(
         computes=[r for r in known.values() if r.kind in {Kind.CLUSTER, Kind.INSTANCE}],
         progress=progress,
     )
+
+
+def refresh_prices(
+    settings: Settings, *, regions: Sequence[str] = (), skus: Sequence[str] = ()
+) -> PriceReport:
+    """Read the list prices of what is in use and of what could replace it, whatever their age.
+
+    Raises:
+        NoDataError: no region was named and nothing was collected yet.
+        PriceNotFoundError: the list has none of what was asked.
+        AzureError: the price list cannot be read.
+    """
+    return refreshing(connect(settings.azure), Lake(settings.lake), regions=regions, skus=skus)
 
 
 def analyse(
@@ -368,7 +383,7 @@ def snoozes(settings: Settings) -> tuple[Snooze, ...]:
 
 def doctor(settings: Settings, *, subscriptions: Sequence[str] = ()) -> tuple[Check, ...]:
     """Check credential, permissions, limits and freshness; raises nothing that Azure may say."""
-    return check(connect(settings.azure), subscriptions)
+    return (*check(connect(settings.azure), subscriptions), freshness(Lake(settings.lake)))
 
 
 def detectors() -> tuple[Any, ...]:

@@ -70,6 +70,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
     assert list(commands()) == [
         *("demo", "collect", "findings", "explain", "plan", "apply", "rollback", "verify"),
         *("history", "snooze", "detectors", "weekly", "app", "emulator", "doctor", "import cost"),
+        "prices refresh",
     ]
 
 
@@ -376,6 +377,30 @@ def test_weekly_writes_a_preview_and_sends_nothing(home: Path, optimizer: Run) -
     unsent = optimizer("weekly", "--send")
     assert (unsent.code, "OPTIMIZER_SMTP_HOST" in unsent.err) == (1, True)
     assert not (home / "weekly.json").exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_prices_refresh_reads_what_is_in_use_and_what_could_replace_it(optimizer: Run) -> None:
+    document = optimizer("prices", "refresh", "--json").document
+    assert list(document) == [
+        *("schema", "currency", "as_of_utc", "regions", "prices", "sizes_priced", "sizes_asked"),
+        *("oldest", "unpriced"),
+    ]
+    assert (document["prices"], document["sizes_priced"], document["unpriced"]) == (8, 2, [])
+    assert document["sizes_asked"] >= 120
+    answer = optimizer("prices", "refresh", "--sku", "Standard_Odd", "--sku", "standard_nc6s_v3")
+    assert "4 list prices in USD" in answer.out
+    assert "  Standard_Odd in eastus" in answer.out
+    assert "(0 days old)" in answer.out
+
+
+def test_prices_of_nowhere_are_one_sentence(home: Path, optimizer: Run) -> None:
+    nowhere = optimizer("prices", "refresh", "--region", "nowhere")
+    assert (nowhere.code, nowhere.out) == (1, "")
+    assert "check how --region and --sku are spelled" in nowhere.err
+    nothing = optimizer("prices", "refresh", "--home", home / "empty")
+    assert nothing.code == 1
+    assert "name one with --region or run `optimizer collect` first" in nothing.err
 
 
 @pytest.mark.usefixtures("home")

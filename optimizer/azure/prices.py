@@ -1,17 +1,24 @@
 """Azure Retail Prices: the public price list. Nobody needs to sign in."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 from azure.core import PipelineClient
 from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy, UserAgentPolicy
-from azure.core.rest import HttpRequest
+from azure.core.rest import HttpRequest, HttpResponse
 
 from optimizer.azure.access import Access, azure_errors, check, url
 
 PRICES_API = "2023-01-01-preview"
 """The version that has savings-plan prices beside the others."""
+
+_ONE_SIZE = (
+    "serviceName eq 'Virtual Machines' and armRegionName eq 'eastus' "
+    "and armSkuName eq 'Standard_DS3_v2'"
+)
 
 
 class RetailPrices:
@@ -32,12 +39,23 @@ class RetailPrices:
 
     def items(self, filter_: str, *, currency: str) -> Iterator[dict[str, Any]]:
         """Yield each row of the price list that passes an OData filter. Raises AzureError."""
-        query = {"api-version": PRICES_API, "currencyCode": f"'{currency}'", "$filter": filter_}
-        link: str | None = self._base + url("/api/retail/prices", **query)
+        link: str | None = self._first_page(filter_, currency)
         while link:
-            with azure_errors("Azure's price list"):
-                response = self._client.send_request(HttpRequest("GET", link))
-            check(response, "Azure's price list")
-            page = orjson.loads(response.content)
+            page = orjson.loads(self._get(link).content)
             yield from page["Items"]
             link = page.get("NextPageLink")
+
+    def now_utc(self) -> datetime:
+        """Return the service's clock, from the `Date` of an answer. Raises AzureError."""
+        answer = self._get(self._first_page(_ONE_SIZE, "USD"))
+        return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+
+    def _first_page(self, filter_: str, currency: str) -> str:
+        query = {"api-version": PRICES_API, "currencyCode": f"'{currency}'", "$filter": filter_}
+        return self._base + url("/api/retail/prices", **query)
+
+    def _get(self, link: str) -> HttpResponse:
+        with azure_errors("Azure's price list"):
+            response = self._client.send_request(HttpRequest("GET", link))
+        check(response, "Azure's price list")
+        return response

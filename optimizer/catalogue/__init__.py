@@ -53,6 +53,12 @@ class Catalogue:
     sizes: Mapping[str, Size]
     prices: Mapping[PriceKey, ListPrice]
 
+    @property
+    def listed_between(self) -> tuple[date, date]:
+        """The days of the oldest and of the newest price."""
+        days = {price.as_of for price in self.prices.values()}
+        return min(days), max(days)
+
     def size(self, sku: str) -> Size | None:
         """Return what a size has, or None where we do not know it."""
         return self.sizes.get(sku.lower())

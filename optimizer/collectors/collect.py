@@ -24,7 +24,7 @@ from optimizer.collectors.inventory import (
     subscription_of,
 )
 from optimizer.collectors.nodes import NodeLog, collect_node_minutes, read_node_log
-from optimizer.collectors.prices import collect_prices
+from optimizer.collectors.prices import billing_currency, collect_prices, unread, without
 from optimizer.collectors.problems import problem_of
 from optimizer.collectors.samples import collect_samples
 from optimizer.config import AnalysisSettings
@@ -62,7 +62,6 @@ _ROWS_A_CHUNK = 2_000_000
 """Some 600 MB while they are put together."""
 _LONGEST_CHUNK_DAYS = 7
 """So that progress shows."""
-_CURRENCY_BEFORE_ANY_BILL = "USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,21 +319,23 @@ def _costs(run: _Collection) -> None:
 def _prices(run: _Collection) -> None:
     """The price list of every size in use, unless it was read within a day."""
     run.progress("prices", 0, None)
-    known = run.lake.read(PRICES, columns=["region", "sku", "as_of"])
+    currency = billing_currency(run.lake.read(COSTS, run.window, ["currency"]))
+    known = run.lake.read(PRICES, columns=["region", "sku", "currency", "as_of"])
+    known = known[known["currency"] == currency]
     fresh = known[known["as_of"] > pd.Timestamp(run.window.end_utc - PRICES_KEEP)]
     in_use = {(r.region, r.sku) for r in run.inventory.resources if r.sku is not None}
-    missing = in_use - set(zip(fresh["region"], fresh["sku"], strict=True))
-    currencies = run.lake.read(COSTS, run.window, ["currency"])["currency"].dropna()
-    currency = str(currencies.mode()[0]) if len(currencies) else _CURRENCY_BEFORE_ANY_BILL
-    found = run.tolerated(
-        lambda: collect_prices(
-            run.connection, missing, currency=currency, now_utc=run.window.end_utc
-        ),
-        "Azure's price list",
-    )
-    if found is not None:
-        run.problems.extend(found[1])
-        run.write(PRICES, found[0])
+    try:
+        rows, problems = collect_prices(
+            run.connection,
+            without(in_use, fresh),
+            currency=currency,
+            now_utc=run.window.end_utc,
+        )
+    except AzureError as error:  # nobody signs in there, so a refusal says nothing of the rest
+        run.problems.append(unread(error, without(in_use, known), currency))
+    else:
+        run.problems.extend(problems)
+        run.write(PRICES, rows)
 
 
 def _together(

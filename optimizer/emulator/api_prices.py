@@ -18,7 +18,10 @@ _WINDOWS_SURCHARGE = 0.046
 
 
 def _prices(call: Call) -> Answer:
-    items = [item for price in call.world.estate.prices.values() for item in _items(price)]
+    currency = call.query.get("currencycode", "'USD'").strip("'")
+    # No exchange rate is known here: an estate has list prices in the currency of its bill only.
+    sold = [price for price in call.world.estate.prices.values() if price.currency == currency]
+    items = [item for price in sold for item in _items(price)]
     if text := call.query.get("$filter"):
         wanted = parse_filter(text)
         items = [item for item in items if wanted.holds(item | {"priceType": item["type"]})]
@@ -26,7 +29,7 @@ def _prices(call: Call) -> Answer:
     shown = body.pop("value")
     return Answer(
         body={
-            "BillingCurrency": call.world.estate.currency,
+            "BillingCurrency": currency,
             "CustomerEntityId": "Default",
             "CustomerEntityType": "Retail",
             "Items": shown,
