@@ -99,7 +99,7 @@ def freshness(lake: Lake) -> Check:
     """Return how old the list prices of the lake are."""
     known = lake.read(PRICES, columns=["currency", "as_of"])
     if known.empty:
-        return Check(name="List prices", ok=None, detail=f"None was read yet: {_ours()} serve.")
+        return Check(name="List prices", ok=None, detail=f"None was read yet. {_ours()} serve.")
     days = known["as_of"].dt.strftime("%Y-%m-%d")
     return Check(
         name="List prices",
