@@ -115,6 +115,11 @@ def test_every_figure_is_the_one_that_was_published() -> None:
         assert (size.vcpus, size.memory_gib) == (row["vcpu"], row["memory_gib"])
 
 
+def test_the_generation_of_a_size_is_the_version_in_its_name() -> None:
+    names = ("Standard_NC24ads_A100_v4", "Standard_DS3_v2", "Standard_M64ms")
+    assert [SNAPSHOT.sizes[name.lower()].generation for name in names] == [4, 2, 1]
+
+
 # What a catalogue answers
 
 SMALL = Size(

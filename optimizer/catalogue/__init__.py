@@ -36,6 +36,12 @@ class Size:
         """Its name without the number of cores."""
         return vm_family(self.sku)
 
+    @property
+    def generation(self) -> int:
+        """The version in its name; 1 where none is named."""
+        version = re.search(r"_v(\d+)$", self.sku)
+        return int(version[1]) if version else 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPrice:
