@@ -31,6 +31,7 @@ from optimizer.analysis.features import (
     resources_of,
 )
 from optimizer.analysis.joint import DAYS_PER_MONTH
+from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
 from optimizer.analysis.result import Calibration
 from optimizer.catalogue import Catalogue
@@ -49,6 +50,8 @@ class Bill:
     end: date
     """Excluded."""
     currency: str
+    rate_savings: RateSavings
+    """Of the lines as billed: a share of a workspace's spend has no list cost of its own."""
 
     @property
     def days(self) -> int:
@@ -194,6 +197,7 @@ def _bill(
         start=start,
         end=max(start, end),
         currency=prices.currency,
+        rate_savings=rate_savings(inside),
     )
 
 

@@ -61,11 +61,14 @@ class CostLine:
     cost: float
     """Effective cost where the source tells it, else billed cost."""
     list_cost: float | None
+    contracted_cost: float | None
     hours: float | None
     """Of virtual machines; None for everything else and where the source does not say."""
     vm_size: str | None
     attribution: Attribution | None
     currency: str
+    pricing_model: str | None
+    """OnDemand, Spot, Reservation or SavingsPlan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -433,10 +436,12 @@ def _cost_line(row: Mapping[Any, Any]) -> CostLine:
         component=str(value["component"]),
         cost=float(cost or 0.0),
         list_cost=value["list_cost"],
+        contracted_cost=value["contracted_cost"],
         hours=value["quantity"] if value["component"] == "vm" else None,
         vm_size=_text(value["vm_size"]),
         attribution=Attribution(value["attribution"]) if named else None,
         currency=str(value["currency"]),
+        pricing_model=_text(value["pricing_model"]),
     )
 
 

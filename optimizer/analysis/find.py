@@ -115,6 +115,7 @@ def judge(
         saving_per_month=together.total,
         by_detector=together.by_detector,
         resources=estate.resources,
+        rate_savings=estate.bill.rate_savings,
         calibrations={
             resource_id: case.calibration
             for resource_id, case in estate.cases.items()

@@ -104,6 +104,7 @@ def _shares(line: CostLine, owners: Mapping[str, float]) -> list[CostLine]:
                 resource_id=resource_id,
                 cost=part,
                 list_cost=None,
+                contracted_cost=None,
                 hours=None,
                 attribution=Attribution.ESTIMATED,
             )

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optimizer.analysis.rate_savings import RateSavings
 from optimizer.model import Basis, Estimate, Finding, NotAssessed, Resource, Window
 
 
@@ -71,6 +72,8 @@ class Analysis:
     by_detector: Mapping[str, Estimate]
     """The waterfall: what each detector adds to those before it; telescopes to the total at p50."""
     resources: Mapping[str, Resource]
+    rate_savings: RateSavings | None = None
+    """What the rates save against list already; None where the analysis was made by hand."""
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     daily_spend: Mapping[date, float] = field(default_factory=dict)
     """Whole billed days of the window."""

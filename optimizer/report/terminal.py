@@ -19,7 +19,7 @@ from optimizer.report.findings import (
     not_assessed_text,
     totals_text,
 )
-from optimizer.report.words import UNKNOWN
+from optimizer.report.words import UNKNOWN, rates_words
 from optimizer.units import round_money
 
 WIDTH_OF_A_PIPE = 160
@@ -39,7 +39,11 @@ def print_analysis(analysis: Analysis) -> None:
         print_findings(finding_rows(analysis.findings), analysis.currency)
     else:
         sys.stdout.write("No saving was found.\n\n")
-    parts = (totals_text(analysis), not_assessed_text(analysis.not_assessed))
+    parts = (
+        totals_text(analysis),
+        rates_words(analysis.rate_savings),
+        not_assessed_text(analysis.not_assessed),
+    )
     sys.stdout.write("\n\n".join(filter(None, parts)) + "\n")
 
 

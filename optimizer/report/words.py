@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from optimizer.analysis.rate_savings import RateSavings
 from optimizer.errors import ConfigError
 from optimizer.model import Estimate, Json
 from optimizer.units import duration, round_money, seconds_from_iso
@@ -49,6 +50,21 @@ def share(part: float, whole: float) -> str:
     ('12.5 %', 'unknown')
     """
     return UNKNOWN if not whole else f"{100 * part / whole:.1f} %"
+
+
+def rates_words(savings: RateSavings | None) -> str | None:
+    """Say what the rates save against list already; None where the bill does not tell."""
+    if savings is None or savings.effective_savings_rate is None:
+        return None
+    covered = (
+        f"; commitments cover {share(savings.coverage, 1)} of committable hours"
+        if savings.coverage is not None
+        else ""
+    )
+    return (
+        f"Your rates are {share(savings.effective_savings_rate, 1)} below list already (effective "
+        f"savings rate, known for {share(savings.known_share, 1)} of spend){covered}."
+    )
 
 
 def setting_value(value: Json) -> str:

@@ -17,6 +17,7 @@ from optimizer.analysis.cases import (
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.features import ClusterFeatures, InstanceFeatures, cut_into_gaps
 from optimizer.analysis.find import Exclusions, judge
+from optimizer.analysis.rate_savings import rate_savings
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import Physics
 from optimizer.analysis.result import Analysis, Calibration
@@ -154,7 +155,13 @@ def judged(
     return judge(
         Estate(
             window=window(days),
-            bill=Bill(lines=(), start=date(2026, 6, 1), end=date(2026, 6, 1), currency="USD"),
+            bill=Bill(
+                lines=(),
+                start=date(2026, 6, 1),
+                end=date(2026, 6, 1),
+                currency="USD",
+                rate_savings=rate_savings(()),
+            ),
             resources={case.resource.resource_id: case.resource for case in cases},
             cases={case.resource.resource_id: case for case in cases},
             unassessable=unassessable or {},

@@ -39,10 +39,12 @@ def line(cost: float, name: str | None = None, hours: float | None = None) -> Co
         component="vm",
         cost=cost,
         list_cost=None,
+        contracted_cost=None,
         hours=hours,
         vm_size=None,
         attribution=None if name is None else Attribution.EXACT,
         currency="USD",
+        pricing_model=None,
     )
 
 

@@ -8,7 +8,15 @@ from optimizer.app.words import dateline, figure
 from optimizer.model import Claim, NotAssessed
 from optimizer.remediation.outcomes import Verification
 from optimizer.report.changes import measured_words
-from optimizer.report.words import count, interval, money, printable, resource_name, share
+from optimizer.report.words import (
+    count,
+    interval,
+    money,
+    printable,
+    rates_words,
+    resource_name,
+    share,
+)
 
 _FIGURE_WIDTH = 200
 _CHART_WIDTH = 440
@@ -20,6 +28,8 @@ def overview() -> None:
     st.title("Overview")
     st.caption(dateline(found))
     _figures(found, data.verification())
+    if words := rates_words(found.rate_savings):
+        st.caption(words)
     _charts(found)
     _not_assessed(found.not_assessed)
 
