@@ -185,7 +185,9 @@ def read_export(
     """
     called = name or str(file)
     with duckdb.connect(config={"memory_limit": _MEMORY, "preserve_insertion_order": False}) as db:
-        db.execute("SET enable_progress_bar = false")  # it would go to stdout
+        # It would go to stdout. A notebook that cannot draw it has none, and may not be told so.
+        if db.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+            db.execute("SET enable_progress_bar = false")
         if threads:
             db.execute(f"SET threads = {threads}")
         try:
