@@ -30,6 +30,8 @@ class AzureSettings(_Frozen):
     credential: Literal["default", "emulator"] = "default"
     """`default`: azure-identity's DefaultAzureCredential. `emulator`: a fixed token that no real
     Azure accepts."""
+    read_timeout_seconds: float = Field(120.0, gt=0)
+    """How long an answer may keep silent before it is asked for again."""
     max_concurrency: int = Field(8, ge=1, le=32)
 
 

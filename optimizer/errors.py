@@ -8,6 +8,7 @@ OptimizerError
 │   ├── UnauthorizedError    the token was refused (401)
 │   ├── ForbiddenError       a permission is missing (403); names it
 │   ├── NotFoundError        there is no such resource (404)
+│   ├── NotOfferedError      the subscription's offer lacks what was asked for
 │   ├── TruncatedError       an answer that Azure may have cut short
 │   └── OperationFailedError a long-running operation ended Failed or Canceled
 ├── ImportRefusedError   a file of costs that cannot be understood
@@ -50,6 +51,10 @@ class ForbiddenError(AzureError):
 
 class NotFoundError(AzureError):
     """There is no such resource (404)."""
+
+
+class NotOfferedError(AzureError):
+    """The subscription's offer lacks what was asked for; asking again is no use."""
 
 
 class TruncatedError(AzureError):

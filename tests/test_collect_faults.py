@@ -15,11 +15,20 @@ from optimizer.store.tables import TABLES
 from tests.conftest import Emulator
 
 ATTEMPTS = 12
+PATIENCE_SECONDS = 3.0
+"""Longer than any answer of the small estate takes."""
 NO_LOG = "keeps no log of its clusters"
 
 
 def run(azure: Emulator, lake: Lake) -> CollectReport:
-    door = connect(AzureSettings(endpoint=azure.url, ca_file=azure.ca_file, credential="emulator"))
+    door = connect(
+        AzureSettings(
+            endpoint=azure.url,
+            ca_file=azure.ca_file,
+            credential="emulator",
+            read_timeout_seconds=PATIENCE_SECONDS,
+        )
+    )
     return collect(
         door,
         lake,
@@ -62,9 +71,22 @@ def undisturbed(
         ],
         [{"status": 503, "share": 0.2}],
         [{"cut_short": True, "share": 0.2}],
+        [{"silent": True, "share": 0.2, "times": 12}],
         [{"status": 401, "share": 0.05, "times": 4}],
+        [{"status": 404, "path_contains": "costDetailsOperationResults", "times": 1}],
+        [{"fail_lro": True, "path_contains": "generateCostDetailsReport", "times": 1}],
+        [{"delay_lro": 2, "path_contains": "generateCostDetailsReport", "times": 1}],
     ],
-    ids=["429 and 500", "503", "cut short", "expired in between"],
+    ids=[
+        "429 and 500",
+        "503",
+        "cut short",
+        "timeouts",
+        "expired in between",
+        "operation dropped",
+        "operation failed",
+        "operation slow",
+    ],
 )
 def test_the_lake_ends_as_if_nothing_had_gone_wrong(
     faults: list[dict[str, object]],

@@ -144,7 +144,7 @@ class Access:
         return {
             "connection_verify": trust,
             "connection_timeout": 10,
-            "read_timeout": 120,
+            "read_timeout": self.settings.read_timeout_seconds,
             "connection_data_block_size": 1 << 18,
             "retry_total": 8,
             "retry_connect": 1,

@@ -7,18 +7,34 @@ from typing import IO, Any
 
 import orjson
 from azure.core import PipelineClient
-from azure.core.exceptions import IncompleteReadError
+from azure.core.exceptions import (
+    HttpResponseError,
+    IncompleteReadError,
+    ResourceNotFoundError,
+)
 from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.costmanagement import CostManagementClient
 
-from optimizer.azure.access import ARM_SCOPE, Access, CostRetryAfter, azure_errors, check, url
+from optimizer.azure.access import (
+    ARM_SCOPE,
+    Access,
+    CostRetryAfter,
+    azure_errors,
+    check,
+    refusal,
+    url,
+)
+from optimizer.errors import NotOfferedError, OperationFailedError
 from optimizer.model import Json
 
 COST_API = "2025-03-01"
 _CLIENT_TYPE = {"ClientType": "optimizer"}
 """Callers that name themselves have a quota of their own."""
 _DETAILS = "a file of cost details"
+_NOT_OFFERED = frozenset({400, 404, 405, 409, 422})
+"""Answers to asking for a report that asking again does not change."""
+_WRITTEN = frozenset({"Completed", "NoDataFound"})
 _DOWNLOADS = 5
 """How often a file is asked for whose connection breaks off."""
 
@@ -71,19 +87,35 @@ class CostManagement:
         """Have the cost details of some days of one month written; return the links of its files.
 
         `metric` is ActualCost or AmortizedCost. A link is a secret: it opens the file to anybody.
+
+        Raises:
+            NotOfferedError: the subscription has no such report.
+            OperationFailedError: Azure began to write it, and did not end.
         """
         body = {
             "metric": metric,
             "timePeriod": {"start": first.isoformat(), "end": last.isoformat()},
         }
-        with azure_errors(f"the cost details of {scope}"):
-            poller = self._client.generate_cost_details_report.begin_create_operation(
-                scope.strip("/"), body, headers=_CLIENT_TYPE
-            )
-            result = poller.result()
+        what = f"the cost details of {scope}"
+        with azure_errors(what):
+            try:
+                poller = self._client.generate_cost_details_report.begin_create_operation(
+                    scope.strip("/"), body, headers=_CLIENT_TYPE
+                )
+            except HttpResponseError as error:
+                if error.status_code in _NOT_OFFERED:
+                    said = refusal(error.status_code, error.response.body(), what)
+                    raise NotOfferedError(str(said)) from error
+                raise
+        with azure_errors(what):
+            try:
+                result = poller.result()
+            except ResourceNotFoundError as error:
+                raise OperationFailedError(f"Azure lost {what} while it wrote them.") from error
+        if result is not None and result.status not in _WRITTEN:
+            raise OperationFailedError(f"Azure began {what} and did not finish: {result.status}.")
         manifest = result.manifest if result is not None else None
-        blobs = manifest.blobs if manifest is not None else None
-        return [blob.blob_link for blob in blobs or []]
+        return [blob.blob_link for blob in (manifest.blobs if manifest else None) or []]
 
     def download(self, link: str, file: IO[bytes]) -> None:
         """Write the file behind a link, piece by piece. The link is never part of a message."""

@@ -25,10 +25,8 @@ from optimizer.collectors.exports import (
 from optimizer.collectors.problems import problem_of
 from optimizer.errors import (
     AzureError,
-    ForbiddenError,
     ImportRefusedError,
-    UnauthorizedError,
-    UnreachableError,
+    NotOfferedError,
 )
 from optimizer.model import Attribution, Problem, Resource, Window
 from optimizer.store.lake import days_of
@@ -50,14 +48,12 @@ def collect_costs(
     answers by day, with at most one tag beside the workspace.
 
     Raises:
-        AzureError: neither can be read.
+        AzureError: they cannot be read now; another time they may, so nothing lesser stands in.
     """
     months = list(_months(window))
     try:
         parts = connection.map(lambda month: _details(connection, subscription, *month), months)
-    except (UnauthorizedError, UnreachableError, ForbiddenError):
-        raise
-    except AzureError as error:
+    except NotOfferedError as error:
         problem = problem_of(f"/subscriptions/{subscription}", error)
     else:
         return pd.concat(parts), []

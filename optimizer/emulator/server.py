@@ -138,6 +138,8 @@ def application(service: Service) -> Starlette:
                 return _answer(service, routes, request, content)
 
         found = await run_in_threadpool(work)
+        while found.silent and (await request.receive())["type"] != "http.disconnect":
+            pass
         return _response(service, found)
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=_METHODS)])
@@ -177,7 +179,8 @@ def _routes() -> Sequence[_Route]:
 def _answer(service: Service, routes: Sequence[_Route], request: Request, content: bytes) -> Answer:
     # Clients join addresses with one slash too many; Azure does not mind.
     path = re.sub(r"/{2,}", "/", request.url.path).rstrip("/") or "/"
-    endpoint, parts = _found(routes, request.method, path)
+    method = request.method
+    endpoint, parts = _found(routes, method, path)
     service.by_api[endpoint.api if endpoint else "unknown"] += 1
     service.by_request[f"{request.method} {endpoint.template if endpoint else path}"] += 1
     query = parse_qsl(request.url.query, keep_blank_values=True)
@@ -197,8 +200,11 @@ def _answer(service: Service, routes: Sequence[_Route], request: Request, conten
             status=refusal.status,
             headers=refusal.headers,
         )
-    cut = any(f.cut_short and f.strikes(call.method, call.path) for f in service.faults)
-    return replace(found, cut_short=cut)
+    return replace(
+        found,
+        cut_short=any(f.cut_short and f.strikes(method, path) for f in service.faults),
+        silent=any(f.silent and f.strikes(method, path) for f in service.faults),
+    )
 
 
 class _CutShort(Response):

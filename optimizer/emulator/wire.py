@@ -46,6 +46,7 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_short: bool = False
+    silent: bool = False
 
     def encoded(self) -> bytes:
         """Return the body's bytes."""
@@ -83,6 +84,8 @@ class Fault:
     """Of the requests it could strike, those it does, evenly spread."""
     cut_short: bool = False
     """The answer itself is right, and breaks off half way."""
+    silent: bool = False
+    """Nothing is answered, for as long as the client waits."""
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_lro: int = 0
     """Polls that a new operation answers InProgress to."""
@@ -127,7 +130,7 @@ class Service:
 
     def begin(self, resource_id: str, *, method: str, path: str) -> Operation:
         """Return a new operation on a resource, delayed or doomed where a fault says so."""
-        faults = (fault for fault in self.faults if fault.status is None and not fault.cut_short)
+        faults = (fault for fault in self.faults if fault.delay_lro or fault.fail_lro)
         fault = next((fault for fault in faults if fault.strikes(method, path)), None)
         operation = Operation(
             id=str(stable_id(resource_id, str(len(self.operations)))),
