@@ -87,9 +87,11 @@ class Emulator:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Emulator]:
+def running(
+    folder: Path, *arguments: str | Path, program: str = "optimizer.emulator"
+) -> Iterator[Emulator]:
     """Play an estate folder in a process of its own while the context lasts."""
-    command = [sys.executable, "-m", "optimizer.emulator", str(folder)]
+    command = [sys.executable, "-m", program, str(folder), *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -5,7 +5,7 @@ The derived files name models with their wire names and types; JSON Schema does 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,17 @@ _PLAIN: Mapping[str, Schema] = {
     "Any": {},
     "object": {},
 }
+_SEEN: Mapping[str, Schema] = {
+    # In the documented example of an answer; the SDK leaves it unread.
+    "MetricResultsResponseValuesItem": {"cost": {"type": "integer"}},
+}
+"""Names that Azure's own answers have and the models of the SDKs have not."""
+
+_KNOWN = {
+    # No time axis: sent unchanged by the SDK (facts §2.1), bounded by Microsoft's own rules (§6.2).
+    "GranularityType": ["None"],
+}
+"""Choices that Azure takes and the enumerations of the SDKs have not."""
 
 
 def validate(value: object, model: str, file: str) -> None:
@@ -71,18 +82,31 @@ def _document(file: str) -> dict[str, Any]:
 @cache
 def _definitions(file: str, *, sent: bool) -> Schema:
     models = _document(file)["definitions"]
-    plain = {f"{name} itself": _model(model, models, sent=sent) for name, model in models.items()}
+    plain = {
+        f"{name} itself": _model(
+            model, models, sent=sent, seen=_SEEN.get(name, {}), more=_KNOWN.get(name, [])
+        )
+        for name, model in models.items()
+    }
     return plain | {name: _of_kind(name, models) for name in models}
 
 
-def _model(model: dict[str, Any], models: dict[str, Any], *, sent: bool) -> Schema:
+def _model(
+    model: dict[str, Any],
+    models: dict[str, Any],
+    *,
+    sent: bool,
+    seen: Schema,
+    more: Sequence[str],
+) -> Schema:
     if "enum" in model:
-        return {"enum": [*model["enum"], None]}
+        return {"enum": [*model["enum"], *more, None]}
     properties = model.get("properties", {})
     known = {name: each for name, each in properties.items() if not (sent and each.get("readOnly"))}
     return {
         "type": "object",
-        "properties": {name: _or_null(_type(each["type"], models)) for name, each in known.items()},
+        "properties": {n: _or_null(_type(each["type"], models)) for n, each in known.items()}
+        | seen,
         "required": [name for name, each in known.items() if _required(each)],
         "additionalProperties": False,
     }
@@ -116,7 +140,7 @@ def _type(written: str, models: dict[str, Any]) -> Schema:
     if (choice := re.fullmatch(r"str\|enum (\w+)", written)) and choice[1] in models:
         return {"$ref": f"#/definitions/{choice[1]}"}
     plain = written.split("|", maxsplit=1)[0]
-    return _PLAIN[plain] if plain in _PLAIN else {"$ref": f"#/definitions/{plain}"}
+    return _PLAIN.get(plain, {"$ref": f"#/definitions/{plain}"})
 
 
 def _or_null(schema: Schema) -> Schema:

@@ -54,7 +54,7 @@ class Sdk:
     def metrics(self) -> MetricsClient:
         return MetricsClient(self.emulator.url, self.credential, **self.trust)
 
-    def ml(self) -> Any:
+    def ml(self, workspace_name: str = "ws") -> Any:
         # Here, since importing it warns of what a next version of one of its libraries drops.
         from azure.ai.ml import MLClient  # noqa: PLC0415
 
@@ -64,7 +64,7 @@ class Sdk:
             self.credential,
             SUBSCRIPTION,
             "rg-ml",
-            "ws",
+            workspace_name,
             cloud=f"emulator-{url}",
             cloud_metadata={
                 "azure_portal": "https://portal.azure.com/",
