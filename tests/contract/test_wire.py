@@ -138,7 +138,7 @@ def request(method: str = "GET", path: str = CLUSTER_ID, **fields: Any) -> Excha
         "method": method,
         "address": f"{path}?api-version={API}",
         "path": path,
-        "query": [["api-version", API]],
+        "query": [("api-version", API)],
         "body": None,
         "status": 200,
         "links": [],
@@ -183,8 +183,8 @@ def test_a_request_and_an_answer_that_are_right_have_nothing_wrong() -> None:
         (request(path="/a/path/of/nobody"), "is in no schema"),
         (request("DELETE", f"{WORKSPACE_ID}"), "is in no schema"),
         (request(query=[]), "has no api-version"),
-        (request(query=[["api-version", "2019-01-01"]]), "has the api-version 2019-01-01"),
-        (request(query=[["api-version", API], ["expand", "all"]]), "query parameter expand"),
+        (request(query=[("api-version", "2019-01-01")]), "has the api-version 2019-01-01"),
+        (request(query=[("api-version", API), ("expand", "all")]), "query parameter expand"),
         (request("POST", f"{CLUSTER_ID}/start", body={"now": True}), "takes none"),
         (patch({"minNodeCount": 0}), "'maxNodeCount' is a required property"),
         (patch({"maxNodeCount": 4, "minNodes": 0}), "'minNodes' was unexpected"),
@@ -212,7 +212,7 @@ def test_a_request_and_an_answer_that_are_right_have_nothing_wrong() -> None:
             request(
                 "POST",
                 f"{CLUSTER_ID}/updateIdleShutdownSetting",
-                query=[["api-version", IDLE_SHUTDOWN_API]],
+                query=[("api-version", IDLE_SHUTDOWN_API)],
                 body={"idleTime": "PT30M"},
                 answer=None,
             ),
@@ -228,7 +228,7 @@ def test_whatever_is_wrong_is_told(exchange: Exchange, says: str) -> None:
 
 def test_a_link_of_azure_may_carry_what_we_may_not_send() -> None:
     link = f"https://azure{WORKSPACE_ID}/computes?api-version={API}&%24skip=20&page=b"
-    query = [["api-version", API], ["$skip", "20"], ["page", "b"]]
+    query = [("api-version", API), ("$skip", "20"), ("page", "b")]
     second = replace(page(), query=query, address=link.removeprefix("https://azure"))
     assert list(check([page(nextLink=link), second])) == []
     (wrong,) = check([second])

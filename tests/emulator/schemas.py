@@ -38,6 +38,11 @@ _PLAIN: Mapping[str, Schema] = {
 _SEEN: Mapping[str, Schema] = {
     # In the documented example of an answer; the SDK leaves it unread.
     "MetricResultsResponseValuesItem": {"cost": {"type": "integer"}},
+    # In the documented example of an instance; in preview versions only (facts §4.3).
+    "ComputeInstanceProperties": {
+        name: {"type": "boolean"}
+        for name in ("enableOSPatching", "enableRootAccess", "releaseQuotaOnStop")
+    },
 }
 """Names that Azure's own answers have and the models of the SDKs have not."""
 
