@@ -68,6 +68,14 @@ _SESSIONS = pa.schema(
         "user_stops": pa.bool_(),
     }
 )
+_REQUESTS = pa.schema(
+    {
+        "resource_id": pa.string(),
+        "minute_utc": _AT,
+        "requests_per_minute": pa.float64(),
+        "service_ms": pa.float64(),
+    }
+)
 _CHANGES = ("at_utc", "resource_id", "path", "value")
 
 
@@ -165,6 +173,137 @@ def instance(
     return _compute(of, name, "ComputeInstance", settings, tags)
 
 
+def endpoint(of: Arm, name: str = "ep", *, traffic: Mapping[str, int] | None = None) -> Arm:
+    """Return the ARM document of a managed online endpoint in the workspace `of`."""
+    return {
+        "id": f"{of['id']}/onlineEndpoints/{name}",
+        "name": name,
+        "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
+        "location": of["location"],
+        "kind": "Managed",
+        "tags": {},
+        "properties": {
+            "authMode": "Key",
+            "provisioningState": "Succeeded",
+            "traffic": dict(traffic or {}),
+        },
+    }
+
+
+def deployment(
+    of: Arm,
+    name: str = "blue",
+    *,
+    sku: str = CPU_SKU,
+    instances: int = 1,
+    concurrency: int = 1,
+    tags: Mapping[str, str] | None = None,
+) -> Arm:
+    """Return the ARM document of a managed deployment of the endpoint `of`."""
+    return {
+        "id": f"{of['id']}/deployments/{name}",
+        "name": name,
+        "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
+        "location": of["location"],
+        "tags": dict(tags or {}),
+        "sku": {"name": "Default", "capacity": instances},
+        "properties": {
+            "endpointComputeType": "Managed",
+            "instanceType": sku,
+            "provisioningState": "Succeeded",
+            "scaleSettings": {"scaleType": "Default"},
+            "requestSettings": {
+                "maxConcurrentRequestsPerInstance": concurrency,
+                "requestTimeout": "PT5S",
+                "maxQueueWait": "PT0.5S",
+            },
+        },
+    }
+
+
+def autoscale(
+    of: Arm, *rules: Arm, minimum: int = 1, maximum: int = 5, more: Iterable[Arm] = ()
+) -> Arm:
+    """Return the autoscale setting of a deployment: one profile for always, and `more`."""
+    subscription, group = of["id"].split("/")[2], of["id"].split("/")[4]
+    return {
+        "id": f"/subscriptions/{subscription}/resourceGroups/{group}"
+        f"/providers/Microsoft.Insights/autoscaleSettings/scale-{of['name']}",
+        "name": f"scale-{of['name']}",
+        "type": "Microsoft.Insights/autoscaleSettings",
+        "location": of["location"],
+        "properties": {
+            "enabled": True,
+            "targetResourceUri": of["id"],
+            "profiles": [*more, scale_profile("always", minimum, maximum, rules)],
+        },
+    }
+
+
+def scale_profile(
+    name: str, minimum: int, maximum: int, rules: Iterable[Arm] = (), **times: Any
+) -> Arm:
+    """Return a profile of an autoscale setting; `times` is its recurrence or fixedDate."""
+    counts = {"minimum": str(minimum), "maximum": str(maximum), "default": str(minimum)}
+    return {"name": name, "capacity": counts, "rules": list(rules)} | times
+
+
+def scale_rule(
+    operator: str,
+    threshold: float,
+    direction: str,
+    *,
+    by: int = 1,
+    metric: str = "CpuUtilizationPercentage",
+    minutes: int = 5,
+    cooldown: str = "PT5M",
+) -> Arm:
+    """Return a rule such as `scale_rule("GreaterThan", 70, "Increase", by=2)`."""
+    return {
+        "metricTrigger": {
+            "metricName": metric,
+            "timeGrain": "PT1M",
+            "statistic": "Average",
+            "timeWindow": f"PT{minutes}M",
+            "timeAggregation": "Average",
+            "operator": operator,
+            "threshold": threshold,
+        },
+        "scaleAction": {
+            "direction": direction,
+            "type": "ChangeCount",
+            "value": str(by),
+            "cooldown": cooldown,
+        },
+    }
+
+
+def quota(of: Arm, family: str, cores: int) -> Arm:
+    """Return how many cores of a family the workspace `of`, or a subscription, may use."""
+    return {
+        "id": f"{of['id']}/quotas/{family}",
+        "name": family,
+        "type": "Microsoft.MachineLearningServices/locations/quotas",
+        "location": of.get("location", "eastus"),
+        "properties": {"limit": cores},
+    }
+
+
+def requests(
+    on: Arm, start_utc: datetime, minutes: int, per_minute: float, *, service_ms: float = 50.0
+) -> list[Row]:
+    """Return so many minutes of even traffic to a deployment."""
+    return [
+        {
+            "resource_id": on["id"],
+            "minute_utc": start_utc + timedelta(minutes=minute),
+            "requests_per_minute": per_minute,
+            "service_ms": service_ms,
+        }
+        for minute in range(minutes)
+    ]
+
+
 def job(
     on: Arm,
     submit_utc: datetime,
@@ -243,6 +382,7 @@ def write_estate(  # noqa: PLR0913 - one keyword for each file of the folder
     resources: Iterable[Arm],
     jobs: Iterable[Row] = (),
     sessions: Iterable[Row] = (),
+    requests: Iterable[Row] = (),
     changes: Iterable[Row] = (),
     prices: Iterable[Row] = PRICES,
     start_utc: datetime = START_UTC,
@@ -278,6 +418,9 @@ def write_estate(  # noqa: PLR0913 - one keyword for each file of the folder
     pq.write_table(pa.Table.from_pylist(list(jobs), schema=_JOBS), folder / "jobs.parquet")
     played = pa.Table.from_pylist(list(sessions), schema=_SESSIONS)
     pq.write_table(played, folder / "sessions.parquet")
+    if asked := list(requests):
+        table = pa.Table.from_pylist(asked, schema=_REQUESTS)
+        pq.write_table(table, folder / "requests.parquet")
     _write_csv(folder / "prices.csv", list(PRICES[0]), prices)
     if changes := list(changes):
         _write_csv(folder / "changes.csv", _CHANGES, changes)

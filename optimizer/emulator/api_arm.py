@@ -4,13 +4,12 @@ A write takes effect at the virtual now. Its operation is done when first asked 
 fault delays it, so that a client waits no longer than it must.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from optimizer.emulator import skus
+from optimizer.emulator import arm
 from optimizer.emulator.records import JobRecord
-from optimizer.emulator.telemetry import COMPUTES, price_of
 from optimizer.emulator.wire import (
     PROVIDER,
     TENANT,
@@ -35,8 +34,11 @@ IDLE_SHUTDOWN_RANGE = (timedelta(minutes=15), timedelta(days=3))
 
 _WORKSPACES = f"{PROVIDER}/workspaces"
 _ROOT = "/subscriptions/{subscription}"
-_WORKSPACE = f"{_ROOT}/resourceGroups/{{group}}/providers/{_WORKSPACES}/{{workspace}}"
+_GROUP = f"{_ROOT}/resourceGroups/{{group}}"
+_WORKSPACE = f"{_GROUP}/providers/{_WORKSPACES}/{{workspace}}"
 _COMPUTE = f"{_WORKSPACE}/computes/{{compute}}"
+_DEPLOYMENT = f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{deployment}}"
+_AUTOSCALE = f"{_GROUP}/providers/{arm.AUTOSCALE}/{{setting}}"
 _LOCATION = f"{_ROOT}/providers/{PROVIDER}/locations/{{location}}"
 _JOB_TYPES = {"command": "Command", "sweep": "Sweep", "pipeline": "Pipeline", "batch": "Pipeline"}
 
@@ -51,7 +53,7 @@ def _subscriptions(call: Call) -> Answer:
 
 
 def _subscription(call: Call) -> Answer:
-    return Answer(body=_subscription_document(_known_subscription(call)))
+    return Answer(body=_subscription_document(known_subscription(call)))
 
 
 def _subscription_document(subscription: str) -> Json:
@@ -65,7 +67,8 @@ def _subscription_document(subscription: str) -> Json:
     }
 
 
-def _known_subscription(call: Call) -> str:
+def known_subscription(call: Call) -> str:
+    """Return the subscription that the path names, or refuse it."""
     asked = call.parts["subscription"]
     for known in call.service.subscriptions():
         if same(known, asked):
@@ -74,7 +77,7 @@ def _known_subscription(call: Call) -> str:
 
 
 def _groups(call: Call) -> Answer:
-    subscription = _known_subscription(call)
+    subscription = known_subscription(call)
     locations: dict[str, str] = {}
     for document in call.world.documents():
         parts = document["id"].split("/")
@@ -97,7 +100,7 @@ def _groups(call: Call) -> Answer:
 
 
 def _workspaces(call: Call) -> Answer:
-    _known_subscription(call)
+    known_subscription(call)
     group = call.parts.get("group")
     found = [
         document
@@ -113,7 +116,7 @@ def _workspace(call: Call) -> Answer:
 
 
 def _known_workspace(call: Call) -> Json:
-    _known_subscription(call)
+    known_subscription(call)
     parts = call.parts
     found = call.world.document(
         f"/subscriptions/{parts['subscription']}/resourceGroups/{parts['group']}"
@@ -155,9 +158,16 @@ def _document(call: Call) -> Answer:
     return Answer(body=found)
 
 
-def _none(call: Call) -> Answer:
-    _known_workspace(call)
-    return Answer(body={"value": []})
+def _schedules(call: Call) -> Answer:
+    """List the schedules of jobs; by default, as in Azure, only those that are enabled."""
+    above = _known_workspace(call)["id"]
+    view = call.query.get("listviewtype", "EnabledOnly").lower()
+    found = [
+        document
+        for document in call.world.documents(f"{_WORKSPACES}/schedules", within=above)
+        if view == "all" or document["properties"].get("isEnabled", True) == (view == "enabledonly")
+    ]
+    return Answer(body=page(call, found, COMPUTE_PAGE))
 
 
 # Computes
@@ -361,6 +371,121 @@ def _list_nodes(call: Call) -> Answer:
     return Answer(body={"nodes": nodes})
 
 
+# Online endpoints
+
+
+def _known_deployment(call: Call) -> Json:
+    found = call.world.document(_deployment_id(call))
+    if found is None:
+        raise Refusal(
+            404, "ResourceNotFound", f"Deployment '{call.parts['deployment']}' was not found."
+        )
+    return found
+
+
+def _deployment_id(call: Call) -> str:
+    """Return the id of the deployment that the path names; its endpoint must be there."""
+    endpoint = f"{_known_workspace(call)['id']}/onlineEndpoints/{call.parts['endpoint']}"
+    known = call.world.document(endpoint)
+    if known is None:
+        raise Refusal(
+            404, "ResourceNotFound", f"Endpoint '{call.parts['endpoint']}' was not found."
+        )
+    return f"{known['id']}/deployments/{call.parts['deployment']}"
+
+
+def _deployment(call: Call) -> Answer:
+    return Answer(body=_shown(call, _known_deployment(call)))
+
+
+def _patch_deployment(call: Call) -> Answer:
+    """Set how many instances a deployment runs: of a PATCH, all that is played."""
+    deployment = _known_deployment(call)
+    asked = call.json()
+    if set(asked) - {"sku", "tags"} or not asked.get("sku"):
+        raise Refusal(400, "BadRequest", "A PATCH of a deployment takes its sku here.")
+    capacity = _checked_capacity(asked["sku"])
+    return _written(
+        call, deployment["id"], lambda: call.world.set_capacity(deployment["id"], capacity)
+    )
+
+
+def _put_deployment(call: Call) -> Answer:
+    deployment_id = _deployment_id(call)
+    existed = call.world.document(deployment_id)
+    body = call.json()
+    properties = body.get("properties") or {}
+    if not same(str(properties.get("endpointComputeType", "Managed")), "Managed"):
+        raise Refusal(400, "BadRequest", "Only a managed deployment can be written here.")
+    if not existed and not properties.get("instanceType"):
+        raise Refusal(400, "BadRequest", "properties.instanceType is required.")
+    _checked_capacity(body.get("sku") or {})
+    resource_id = existed["id"] if existed else deployment_id
+    return _written(
+        call,
+        resource_id,
+        lambda: call.world.put_deployment(resource_id, body),
+        status=200 if existed else 201,
+    )
+
+
+def _checked_capacity(sku: Any) -> int:
+    capacity = sku.get("capacity") if isinstance(sku, dict) else None
+    if not isinstance(capacity, int) or capacity < 1:
+        raise Refusal(400, "BadRequest", "sku.capacity must be a number of instances from 1 on.")
+    return capacity
+
+
+def _delete_deployment(call: Call) -> Answer:
+    deployment = _known_deployment(call)
+    operation = call.service.begin(deployment["id"], method=call.method, path=call.path)
+    if operation.error is None:
+        call.world.delete_compute(deployment["id"])
+    return _accepted(call, operation)
+
+
+# Autoscale settings
+
+
+def _autoscale_settings(call: Call) -> Answer:
+    subscription, group = known_subscription(call), call.parts.get("group")
+    found = [
+        document
+        for document in call.world.documents(arm.AUTOSCALE)
+        if same(document["id"].split("/")[2], subscription)
+        and (group is None or same(document["id"].split("/")[4], group))
+    ]
+    return Answer(body={"value": found})
+
+
+def _autoscale_id(call: Call) -> str:
+    return (
+        f"/subscriptions/{known_subscription(call)}/resourceGroups/{call.parts['group']}"
+        f"/providers/{arm.AUTOSCALE}/{call.parts['setting']}"
+    )
+
+
+def _autoscale_setting(call: Call) -> Answer:
+    found = call.world.document(_autoscale_id(call))
+    if found is None:
+        raise Refusal(404, "ResourceNotFound", f"'{call.parts['setting']}' was not found.")
+    return Answer(body=found)
+
+
+def _put_autoscale(call: Call) -> Answer:
+    """Make or replace a setting; it is in force at once, without an operation to wait for."""
+    existed = call.world.document(_autoscale_id(call))
+    call.world.put_autoscale(existed["id"] if existed else _autoscale_id(call), call.json())
+    return Answer(body=call.world.document(_autoscale_id(call)), status=200 if existed else 201)
+
+
+def _delete_autoscale(call: Call) -> Answer:
+    if call.world.document(_autoscale_id(call)) is None:
+        return Answer(status=204)
+    call.world.delete_autoscale(_autoscale_id(call))
+    return Answer()
+
+
 # Jobs
 
 
@@ -450,76 +575,6 @@ def _of_kind(job_type: str, workspace: str, nodes: int) -> Json:
     return {"jobs": {}, "settings": {}}
 
 
-# Sizes and usage
-
-
-def _vm_sizes(call: Call) -> Answer:
-    _known_subscription(call)
-    value = [
-        {
-            "name": price.sku,
-            "family": skus.family(price.sku),
-            "vCPUs": price.vcpus,
-            "gpus": price.gpus,
-            "memoryGB": price.memory_gib,
-            "osVhdSizeMB": 1047552,
-            "maxResourceVolumeMB": 0,
-            "lowPriorityCapable": price.low_priority_per_hour is not None,
-            "premiumIO": True,
-            "estimatedVMPrices": {
-                "billingCurrency": price.currency,
-                "unitOfMeasure": "OneHour",
-                "values": [
-                    {"retailPrice": amount, "osType": "Linux", "vmTier": tier}
-                    for tier, amount in (
-                        ("Standard", price.list_per_hour),
-                        ("LowPriority", price.low_priority_per_hour),
-                    )
-                    if amount is not None
-                ],
-            },
-            "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
-        }
-        for price in call.world.estate.prices.values()
-        if same(price.region, call.parts["location"])
-    ]
-    return Answer(body={"value": value})
-
-
-def _usages(call: Call) -> Answer:
-    subscription = _known_subscription(call)
-    used: dict[str, int] = {}
-    for compute in _located_computes(call, subscription):
-        settings = compute["properties"]["properties"]
-        price = price_of(call.world, compute)
-        running = settings.get("state") == "Running"
-        nodes = int(settings.get("currentNodeCount") or running)
-        words = skus.family_words(settings["vmSize"])
-        used[words] = used.get(words, 0) + nodes * int(price.vcpus or 0 if price else 0)
-    value = [
-        {
-            "id": f"/subscriptions/{subscription}/usages/{words.replace(' ', '_')}",
-            "type": f"{PROVIDER}/vmFamily/usages",
-            "currentValue": cores,
-            # No estate says what its quotas are.
-            "limit": -1,
-            "name": {"value": words, "localizedValue": f"{words} Cluster Dedicated vCPUs"},
-            "unit": "Count",
-        }
-        for words, cores in used.items()
-    ]
-    return Answer(body={"value": value})
-
-
-def _located_computes(call: Call, subscription: str) -> Iterator[Json]:
-    return (
-        compute
-        for compute in call.world.documents(COMPUTES)
-        if same(compute["id"].split("/")[2], subscription)
-        and same(compute["location"], call.parts["location"])
-    )
-
-
 # Diagnostic settings
 
 
@@ -544,7 +599,7 @@ ENDPOINTS = (
     _arm("GET", _ROOT, _subscription),
     _arm("GET", f"{_ROOT}/resourceGroups", _groups),
     _arm("GET", f"{_ROOT}/providers/{_WORKSPACES}", _workspaces),
-    _arm("GET", f"{_ROOT}/resourceGroups/{{group}}/providers/{_WORKSPACES}", _workspaces),
+    _arm("GET", f"{_GROUP}/providers/{_WORKSPACES}", _workspaces),
     _arm("GET", _WORKSPACE, _workspace),
     _arm("GET", f"{_WORKSPACE}/computes", _children("computes")),
     _arm("GET", _COMPUTE, _compute),
@@ -558,7 +613,7 @@ ENDPOINTS = (
     _arm("POST", f"{_COMPUTE}/updateIdleShutdownSetting", _update_idle_shutdown),
     _arm("GET", f"{_WORKSPACE}/jobs", _jobs),
     _arm("GET", f"{_WORKSPACE}/jobs/{{job}}", _job),
-    _arm("GET", f"{_WORKSPACE}/schedules", _none),
+    _arm("GET", f"{_WORKSPACE}/schedules", _schedules),
     _arm("GET", f"{_WORKSPACE}/onlineEndpoints", _children("onlineEndpoints")),
     _arm("GET", f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}", _document),
     _arm(
@@ -566,9 +621,15 @@ ENDPOINTS = (
         f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments",
         _children("onlineEndpoints/deployments"),
     ),
-    _arm("GET", f"{_WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{name}}", _document),
-    _arm("GET", f"{_LOCATION}/vmSizes", _vm_sizes),
-    _arm("GET", f"{_LOCATION}/usages", _usages),
+    _arm("GET", _DEPLOYMENT, _deployment),
+    _arm("PATCH", _DEPLOYMENT, _patch_deployment),
+    _arm("PUT", _DEPLOYMENT, _put_deployment),
+    _arm("DELETE", _DEPLOYMENT, _delete_deployment),
+    _arm("GET", f"{_ROOT}/providers/{arm.AUTOSCALE}", _autoscale_settings),
+    _arm("GET", f"{_GROUP}/providers/{arm.AUTOSCALE}", _autoscale_settings),
+    _arm("GET", _AUTOSCALE, _autoscale_setting),
+    _arm("PUT", _AUTOSCALE, _put_autoscale),
+    _arm("DELETE", _AUTOSCALE, _delete_autoscale),
     _arm("GET", f"{_LOCATION}/computeOperationsStatus/{{operation}}", _operation_status),
     _arm(
         "GET",

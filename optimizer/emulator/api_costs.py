@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from optimizer.emulator import skus
 from optimizer.emulator.records import Charge
 from optimizer.emulator.telemetry import COMPUTES
+from optimizer.emulator.telemetry_deployments import DEPLOYMENTS
 from optimizer.emulator.wire import (
     PROVIDER,
     Answer,
@@ -88,7 +89,8 @@ def _lines(call: Call, first: date, last: date) -> list[Line]:
     end = min(end, billed_until)
     if start >= end:
         return []
-    computes = {document["id"].lower(): document for document in world.documents(COMPUTES)}
+    kinds = (COMPUTES, DEPLOYMENTS)
+    computes = {d["id"].lower(): d for kind in kinds for d in world.documents(kind)}
     tagged = world.estate.telemetry.tags_on_costs
     return [
         Line(
@@ -96,13 +98,26 @@ def _lines(call: Call, first: date, last: date) -> list[Line]:
             cost=_rounded(charge.cost, world.estate.billing.round_to),
             list_cost=charge.list_cost,
             is_instance=compute.get("properties", {}).get("computeType") == "ComputeInstance",
-            tags=compute.get("tags") or {} if tagged else {},
+            tags=_tags(charge, compute) if tagged else {},
         )
         for charge in world.charges(epoch(start), epoch(end))
         for compute in [computes.get(charge.compute_id.lower(), {})]
         if same(charge.workspace_id.split("/")[2], subscription)
         and (group is None or same(charge.workspace_id.split("/")[4], group))
     ]
+
+
+def _tags(charge: Charge, compute: Json) -> Mapping[str, str]:
+    """Return the tags of a compute, and those that Azure adds to the costs of a deployment."""
+    tags: dict[str, str] = compute.get("tags") or {}
+    if not _is_deployment(charge):
+        return tags
+    *_, endpoint, _, deployment = charge.compute_id.split("/")
+    return tags | {"azuremlendpoint": endpoint, "azuremldeployment": deployment}
+
+
+def _is_deployment(charge: Charge) -> bool:
+    return "/onlineendpoints/" in charge.compute_id.lower()
 
 
 def _rounded(amount: float, step: float | None) -> float:
@@ -495,6 +510,9 @@ def _additional_info(line: Line) -> Json:
         "AMLResourceType": "Provisioner.Batch",
         "SourceResourceProvider": "Batch",
     }
+    if _is_deployment(charge):
+        # No row of one is on record; what is documented is that its tags tell it.
+        del info["PoolName"], info["ClusterType"]
     return info | {"ServiceType": charge.vm_size} if charge.component == "vm" else info
 
 

@@ -1,7 +1,7 @@
 """Azure Monitor metrics: of one resource, in batches, and their definitions."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import orjson
 
+from optimizer.emulator import arm
 from optimizer.emulator.odata import Comparison, Filter, comparisons, parse_filter
 from optimizer.emulator.records import Ints
 from optimizer.emulator.telemetry import (
@@ -20,6 +21,7 @@ from optimizer.emulator.telemetry import (
     measured,
     metrics,
 )
+from optimizer.emulator.telemetry_deployments import DEPLOYMENTS, deployment_metrics
 from optimizer.emulator.wire import (
     PROVIDER,
     Answer,
@@ -32,9 +34,14 @@ from optimizer.emulator.wire import (
     iso,
     isos,
     parse_moment,
+    same,
 )
 
-NAMESPACE = f"{PROVIDER}/workspaces"
+_METRICS: Mapping[str, Callable[[], Mapping[str, Metric]]] = {
+    f"{PROVIDER}/workspaces".lower(): metrics,
+    DEPLOYMENTS.lower(): deployment_metrics,
+}
+"""By type of resource, in lower case."""
 MAX_IDS = 50
 DEFAULT_TOP = 10
 """Azure's own default; what lies beyond is left out without a word."""
@@ -69,16 +76,16 @@ class _Question:
 
 
 def _single(call: Call) -> Answer:
+    resource = _resource(call, f"/{call.parts['resource']}")
     start, end = _timespan(call)
-    question = _question(call, start, end, "$filter")
-    workspace = _workspace(call, f"/{call.parts['resource']}")
+    question = _question(call, resource["type"], start, end, "$filter")
     body = {
         "cost": 0,
         "timespan": f"{iso(question.start_minute * 60)}/{iso(question.end_minute * 60)}",
         "interval": question.interval,
-        "value": _values(call, workspace, question),
-        "namespace": NAMESPACE,
-        "resourceregion": workspace["location"],
+        "value": _values(call, resource, question),
+        "namespace": resource["type"],
+        "resourceregion": resource["location"],
     }
     return Answer(body=body)
 
@@ -87,13 +94,15 @@ def _batch(call: Call) -> Answer:
     ids = call.json().get("resourceids") or []
     if not 1 <= len(ids) <= MAX_IDS:
         raise Refusal(400, "BadRequest", f"Between 1 and {MAX_IDS} resource ids can be asked for.")
-    call.parameter("metricnamespace")
+    namespace = call.parameter("metricnamespace")
+    resources = [_resource(call, resource_id) for resource_id in ids]
+    if wrong := [each for each in resources if not same(each["type"], namespace)]:
+        raise Refusal(400, "BadRequest", f"'{wrong[0]['id']}' is not of type {namespace}.")
     start = _moment_or_none(call, "starttime")
     end = _moment_or_none(call, "endtime")
-    question = _question(call, start, end, "filter")
-    workspaces = [_workspace(call, resource_id) for resource_id in ids]
-    places = {(w["id"].split("/")[2], w["location"]) for w in workspaces}
-    if places != {(call.parts["subscription"].lower(), workspaces[0]["location"])}:
+    question = _question(call, namespace, start, end, "filter")
+    places = {(r["id"].split("/")[2].lower(), r["location"]) for r in resources}
+    if places != {(call.parts["subscription"].lower(), resources[0]["location"])}:
         raise Refusal(
             400, "BadRequest", "All resources must be of the given subscription and of one region."
         )
@@ -103,28 +112,27 @@ def _batch(call: Call) -> Answer:
             "starttime": iso(question.start_minute * 60),
             "endtime": iso(question.end_minute * 60),
             "interval": question.interval,
-            "namespace": NAMESPACE,
-            "resourceregion": workspace["location"],
+            "namespace": namespace,
+            "resourceregion": resource["location"],
             "resourceid": resource_id,
-            "value": _values(call, workspace, question),
+            "value": _values(call, resource, question),
         }
-        for resource_id, workspace in zip(ids, workspaces, strict=True)
+        for resource_id, resource in zip(ids, resources, strict=True)
     ]
     return Answer(body={"values": values})
 
 
 def _definitions(call: Call) -> Answer:
-    workspace = _workspace(call, f"/{call.parts['resource']}")
+    resource = _resource(call, f"/{call.parts['resource']}")
     value = [
         {
-            "id": f"{workspace['id']}/providers/Microsoft.Insights/metricdefinitions/{metric.name}",
-            "resourceId": workspace["id"],
-            "namespace": NAMESPACE,
+            "id": f"{resource['id']}/providers/Microsoft.Insights/metricdefinitions/{metric.name}",
+            "resourceId": resource["id"],
+            "namespace": resource["type"],
             "category": metric.category,
             "name": {"value": metric.name, "localizedValue": metric.name},
             "isDimensionRequired": False,
-            # Azure says Count for every metric of a workspace, percentages too.
-            "unit": "Count",
+            "unit": metric.unit,
             "primaryAggregationType": "Average",
             "supportedAggregationTypes": list(_AGGREGATIONS),
             "metricAvailabilities": [
@@ -132,16 +140,17 @@ def _definitions(call: Call) -> Answer:
             ],
             "dimensions": [{"value": name, "localizedValue": name} for name in metric.dimensions],
         }
-        for metric in metrics().values()
+        for metric in _METRICS[resource["type"].lower()]().values()
     ]
     return Answer(body={"value": value})
 
 
-def _workspace(call: Call, resource_id: str) -> Json:
+def _resource(call: Call, resource_id: str) -> Json:
     document = call.world.document(resource_id.rstrip("/"))
     if document is None:
         raise Refusal(404, "ResourceNotFound", f"The Resource '{resource_id}' was not found.")
-    if document["type"].lower() != NAMESPACE.lower():
+    is_kubernetes = same(document["type"], DEPLOYMENTS) and not arm.is_deployment(document)
+    if document["type"].lower() not in _METRICS or is_kubernetes:
         raise Refusal(400, "BadRequest", f"'{document['type']}' has no metrics here.")
     return document
 
@@ -162,7 +171,7 @@ def _moment_or_none(call: Call, name: str) -> float | None:
 
 
 def _question(
-    call: Call, start_s: float | None, end_s: float | None, filter_name: str
+    call: Call, namespace: str, start_s: float | None, end_s: float | None, filter_name: str
 ) -> _Question:
     now_s = call.world.now_utc.timestamp()
     end_s = now_s if end_s is None else end_s
@@ -174,7 +183,7 @@ def _question(
         raise Refusal(
             400, "BadRequest", f"Detected invalid time grain {interval}: use one of {[*_GRAINS]}."
         )
-    wanted = tuple(_metric(name) for name in call.parameter("metricnames").split(","))
+    wanted = tuple(_metric(namespace, name) for name in call.parameter("metricnames").split(","))
     return _Question(
         metrics=wanted,
         start_minute=int(start_s // 60),
@@ -187,16 +196,16 @@ def _question(
     )
 
 
-def _metric(name: str) -> Metric:
-    known = metrics()
+def _metric(namespace: str, name: str) -> Metric:
+    known = _METRICS[namespace.lower()]()
     if found := known.get(name.strip().lower()):
         return found
     valid = ",".join(metric.name for metric in known.values())
     raise Refusal(
         400,
         "BadRequest",
-        f"Failed to find metric configuration for provider: {PROVIDER}, resource Type: workspaces, "
-        f"metric: {name}, Valid metrics: {valid}",
+        f"Failed to find metric configuration for provider: {PROVIDER}, resource Type: "
+        f"{namespace.partition('/')[2]}, metric: {name}, Valid metrics: {valid}",
     )
 
 
@@ -242,16 +251,16 @@ def _dimension(comparison: Comparison, wanted: Sequence[Metric]) -> str:
     return next(n for n in wanted[0].dimensions if n.lower() == comparison.name.lower())
 
 
-def _values(call: Call, workspace: Json, question: _Question) -> list[Json]:
+def _values(call: Call, resource: Json, question: _Question) -> list[Json]:
     minutes = np.arange(question.start_minute, question.end_minute, question.grain_minutes)
     blank = _Blank(isos(minutes * 60))
     return [
         {
-            "id": f"{workspace['id']}/providers/Microsoft.Insights/metrics/{metric.name}",
+            "id": f"{resource['id']}/providers/Microsoft.Insights/metrics/{metric.name}",
             "type": "Microsoft.Insights/metrics",
             "name": {"value": metric.name, "localizedValue": metric.name},
             "displayDescription": metric.name,
-            "unit": "Count",
+            "unit": metric.unit,
             "timeseries": [
                 {
                     "metadatavalues": [
@@ -263,7 +272,7 @@ def _values(call: Call, workspace: Json, question: _Question) -> list[Json]:
                     ],
                     "data": _points(series, blank, question.aggregations),
                 }
-                for series in _series(call, workspace, metric, question, len(minutes))
+                for series in _series(call, resource, metric, question, len(minutes))
             ],
             "errorCode": "Success",
         }
@@ -272,7 +281,7 @@ def _values(call: Call, workspace: Json, question: _Question) -> list[Json]:
 
 
 def _series(
-    call: Call, workspace: Json, metric: Metric, question: _Question, buckets: int
+    call: Call, resource: Json, metric: Metric, question: _Question, buckets: int
 ) -> list[Buckets]:
     world = call.world
     oldest = epoch(days_back(world.now_utc, RETENTION_DAYS))
@@ -281,8 +290,9 @@ def _series(
         max(question.start_minute, -(-oldest // 60)),
         min(question.end_minute, epoch(world.now_utc) // 60),
     )
-    only = question.dimensions.get(metric.compute_dimension)
-    samples = measured(metric, world, workspace["id"], window, only)
+    computes = metric.compute_dimension
+    only = question.dimensions.get(computes) if computes else None
+    samples = measured(metric, world, resource["id"], window, only)
     wanted = [
         all(
             values is None or label[name].lower() in values

@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import isodate
+
+from optimizer.emulator.autoscale import read_autoscale
 from optimizer.emulator.clusters import Scale
+from optimizer.emulator.deployments import DeploymentSettings
 from optimizer.emulator.instances import InstanceSettings
 from optimizer.emulator.schedules import read_schedules
 from optimizer.errors import ConfigError, EstateError
 from optimizer.units import seconds_from_iso
 
 Document: TypeAlias = dict[str, Any]
+
+AUTOSCALE = "Microsoft.Insights/autoscaleSettings"
+DEFAULT_SERVERS_PER_INSTANCE = 1
+DEFAULT_REQUEST_TIMEOUT = "PT5S"
+DEFAULT_QUEUE_WAIT = "PT0.5S"
+"""What Azure takes where a deployment's `requestSettings` do not say."""
 
 DEFAULT_IDLE_BEFORE_SCALE_DOWN = "PT120S"
 SHORTEST_IDLE_SHUTDOWN_SECONDS = 15 * 60
@@ -42,8 +52,20 @@ def is_instance(document: Mapping[str, Any]) -> bool:
 
 
 def is_deployment(document: Mapping[str, Any]) -> bool:
-    """Say whether it is a deployment of a managed online endpoint."""
-    return str(document.get("type", "")).lower().endswith("onlineendpoints/deployments")
+    """Say whether it is a deployment of a managed online endpoint; Kubernetes bills elsewhere."""
+    compute = (document.get("properties") or {}).get("endpointComputeType")
+    is_online = str(document.get("type", "")).lower().endswith("onlineendpoints/deployments")
+    return is_online and str(compute or "Managed").lower() != "kubernetes"
+
+
+def is_autoscale(document: Mapping[str, Any]) -> bool:
+    """Say whether it is an autoscale setting, of whatever resource."""
+    return str(document.get("type", "")).lower() == AUTOSCALE.lower()
+
+
+def autoscaled(document: Mapping[str, Any]) -> str:
+    """Return the id, as it is compared, of what an autoscale setting scales."""
+    return key(str((document.get("properties") or {}).get("targetResourceUri", "")))
 
 
 def is_played(document: Mapping[str, Any]) -> bool:
@@ -125,20 +147,32 @@ def read_instance(document: Mapping[str, Any]) -> InstanceSettings:
     )
 
 
-def read_capacity(document: Mapping[str, Any]) -> int:
-    """Return how many instances a deployment runs.
+def read_deployment(document: Mapping[str, Any]) -> DeploymentSettings:
+    """Return how many instances a deployment runs and what each of them takes on.
 
     Raises:
-        EstateError: `sku.capacity` is no count.
+        EstateError: `sku.capacity` or a request setting cannot be played.
     """
     capacity = (document.get("sku") or {}).get("capacity", 1)
     if not isinstance(capacity, int) or capacity < 0:
         raise EstateError(f"{_name(document)} has sku.capacity {capacity!r}; give a whole number")
-    return capacity
+    found = (document.get("properties") or {}).get("requestSettings") or {}
+    servers = found.get("maxConcurrentRequestsPerInstance") or DEFAULT_SERVERS_PER_INSTANCE
+    if not isinstance(servers, int) or servers < 1:
+        raise EstateError(
+            f"{_name(document)} has maxConcurrentRequestsPerInstance {servers!r}; give a count"
+        )
+    waits = found.get("maxQueueWait") or DEFAULT_QUEUE_WAIT
+    takes = found.get("requestTimeout") or DEFAULT_REQUEST_TIMEOUT
+    return DeploymentSettings(
+        capacity=capacity,
+        servers_per_instance=servers,
+        longest_ms=_milliseconds(document, waits) + _milliseconds(document, takes),
+    )
 
 
 def check_settings(document: Mapping[str, Any]) -> None:
-    """Read a compute's or deployment's settings and drop them.
+    """Read the settings of what is played, or of what scales it, and drop them.
 
     Raises:
         EstateError: they cannot be played.
@@ -148,7 +182,9 @@ def check_settings(document: Mapping[str, Any]) -> None:
     elif is_instance(document):
         read_instance(document)
     elif is_deployment(document):
-        read_capacity(document)
+        read_deployment(document)
+    elif is_autoscale(document):
+        read_autoscale(document)
 
 
 def put_at(document: Document, path: str, value: Any) -> None:
@@ -172,3 +208,14 @@ def _seconds(document: Mapping[str, Any], duration: Any) -> int:
         return seconds_from_iso(str(duration))
     except ConfigError as error:
         raise EstateError(f"{_name(document)}: {error}") from error
+
+
+def _milliseconds(document: Mapping[str, Any], duration: Any) -> float:
+    """Return an ISO 8601 duration, which may hold parts of a second."""
+    try:
+        length = isodate.parse_duration(str(duration))
+        return float(length.total_seconds()) * 1000
+    except (isodate.ISO8601Error, AttributeError) as error:
+        raise EstateError(
+            f"{_name(document)}: {duration!r} is not a duration such as PT5S"
+        ) from error

@@ -1,18 +1,20 @@
 """ARM documents in motion: what Azure fills in, and what a PUT makes of one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
 from optimizer.emulator import arm
 from optimizer.emulator.clusters import Cluster, NodeState
+from optimizer.emulator.deployments import Deployment
 from optimizer.emulator.engines import Engine
 from optimizer.emulator.instances import Instance
 from optimizer.units import iso_utc
 
 # The service cannot change these in place.
 _CREATE_ONLY = ("vmSize", "vmPriority", "osType")
+_DEPLOYMENT_CREATE_ONLY = ("instanceType", "endpointComputeType")
 
 # What a PUT cannot set, so that it stays as it was: what the service fills in, the idle time of an
 # instance, which has an action of its own, and access over SSH, decided when a compute is made.
@@ -49,6 +51,8 @@ def live(document: arm.Document, engine: Engine | None) -> arm.Document:
             copy["properties"]["properties"] |= _cluster_state(engine)
         case Instance():
             copy["properties"]["properties"] |= _instance_state(engine)
+        case Deployment():
+            copy["sku"] = {**(copy.get("sku") or {"name": "Default"}), "capacity": engine.instances}
         case _:
             pass
     return copy
@@ -77,6 +81,42 @@ def replaced(document: arm.Document, body: Mapping[str, Any]) -> arm.Document:
     }
 
 
+def replaced_deployment(document: arm.Document, body: Mapping[str, Any]) -> arm.Document:
+    """Return what a PUT of `body` makes of a deployment's document.
+
+    Raises:
+        CreateOnlyError: it would change the VM size or the kind of compute.
+    """
+    wanted, found = body.get("properties") or {}, document.get("properties") or {}
+    _refuse_changes(document, _DEPLOYMENT_CREATE_ONLY, found, wanted)
+    kept = ("id", "name", "type", "location", "systemData")
+    state = {"provisioningState": found.get("provisioningState", "Succeeded")}
+    return {
+        **deepcopy(dict(body)),
+        **{name: document[name] for name in kept if name in document},
+        "properties": deepcopy(dict(wanted)) | state,
+    }
+
+
+def created_deployment(
+    deployment_id: str, body: Mapping[str, Any], *, location: str | None, now_utc: datetime
+) -> arm.Document:
+    """Return the document of a deployment that a PUT of `body` makes."""
+    return {
+        "location": location,
+        "systemData": {"createdAt": iso_utc(now_utc)},
+        **deepcopy(dict(body)),
+        "id": deployment_id,
+        "name": deployment_id.rsplit("/", 1)[-1],
+        "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
+        "properties": {
+            "endpointComputeType": "Managed",
+            **deepcopy(dict(body.get("properties") or {})),
+            "provisioningState": "Succeeded",
+        },
+    }
+
+
 def created(
     compute_id: str, body: Mapping[str, Any], *, location: str | None, now_utc: datetime
 ) -> arm.Document:
@@ -99,16 +139,25 @@ def created(
 
 
 def _refuse_create_only(document: arm.Document, body: Mapping[str, Any]) -> None:
-    wanted, found = arm.settings(body), arm.settings(document)
-    for name in _CREATE_ONLY:
+    _refuse_changes(document, _CREATE_ONLY, arm.settings(document), arm.settings(body))
+    if body.get("location") and arm.region(body) != arm.region(document):
+        raise CreateOnlyError(f"{document['name']} cannot move to {body['location']}")
+
+
+def _refuse_changes(
+    document: arm.Document,
+    names: Sequence[str],
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+) -> None:
+    kind = "deployment" if arm.is_deployment(document) else "compute"
+    for name in names:
         before, after = found.get(name), wanted.get(name)
         if after is not None and str(after).lower() != str(before).lower():
             raise CreateOnlyError(
                 f"{name} of {document['name']} is {before} and cannot become {after}; "
-                "make a new compute"
+                f"make a new {kind}"
             )
-    if body.get("location") and arm.region(body) != arm.region(document):
-        raise CreateOnlyError(f"{document['name']} cannot move to {body['location']}")
 
 
 def _cluster_state(cluster: Cluster) -> dict[str, Any]:

@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from optimizer.emulator import arm
 from optimizer.emulator.clusters import Cluster, ClusterJob
-from optimizer.emulator.deployments import Deployment
+from optimizer.emulator.deployments import Deployment, Requests
 from optimizer.emulator.estate import Estate, Price
 from optimizer.emulator.files import table_rows
 from optimizer.emulator.instances import Instance, Session
@@ -17,6 +21,10 @@ from optimizer.emulator.physics import Needs, fits, stretch
 Engine: TypeAlias = Cluster | Instance | Deployment
 Row: TypeAlias = Mapping[str, Any]
 
+_US_PER_MINUTE = 60_000_000
+
+NO_REQUESTS = Requests(minute=np.zeros(0, np.int64), per_minute=np.zeros(0), service_ms=np.zeros(0))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
@@ -24,6 +32,7 @@ class Activity:
 
     jobs: Sequence[tuple[int, Row]] = ()
     sessions: Sequence[tuple[int, Row]] = ()
+    requests: Requests = NO_REQUESTS
 
 
 NO_ACTIVITY = Activity()
@@ -33,9 +42,14 @@ def read_activity(estate: Estate) -> dict[str, Activity]:
     """Return the activity of each resource that has any, by its id as it is compared."""
     jobs = _by_resource(table_rows(estate.jobs, estate.jobs.column_names))
     sessions = _by_resource(table_rows(estate.sessions, estate.sessions.column_names))
+    requests = _requests(estate)
     return {
-        key: Activity(jobs=jobs.get(key, ()), sessions=sessions.get(key, ()))
-        for key in jobs.keys() | sessions.keys()
+        key: Activity(
+            jobs=jobs.get(key, ()),
+            sessions=sessions.get(key, ()),
+            requests=requests.get(key, NO_REQUESTS),
+        )
+        for key in jobs.keys() | sessions.keys() | requests.keys()
     }
 
 
@@ -63,7 +77,13 @@ def make_engine(
             physics=estate.physics,
             start_s=start_s,
         )
-    return Deployment(arm.read_capacity(document), start_s)
+    return Deployment(
+        arm.read_deployment(document),
+        activity.requests,
+        physics=estate.physics,
+        start_s=start_s,
+        is_new=is_new,
+    )
 
 
 def configure(engine: Engine, document: arm.Document) -> None:
@@ -74,7 +94,7 @@ def configure(engine: Engine, document: arm.Document) -> None:
         case Instance():
             engine.configure(arm.read_instance(document))
         case Deployment():
-            engine.configure(arm.read_capacity(document))
+            engine.configure(arm.read_deployment(document))
 
 
 def whole_seconds(moment: datetime) -> int:
@@ -87,6 +107,24 @@ def _by_resource(rows: Iterable[Row]) -> dict[str, list[tuple[int, Row]]]:
     for index, row in enumerate(rows):
         found[arm.key(row["resource_id"])].append((index, row))
     return found
+
+
+def _requests(estate: Estate) -> dict[str, Requests]:
+    """Return the requests of each deployment, in order of time."""
+    rows = estate.requests.sort_by("minute_utc")
+    minute = rows["minute_utc"].cast(pa.int64()).to_numpy() // _US_PER_MINUTE
+    usual = estate.physics.request_service_ms
+    columns = (
+        minute,
+        rows["requests_per_minute"].to_numpy(),
+        pc.fill_null(rows["service_ms"], usual).to_numpy(),
+    )
+    keys = np.array([arm.key(each) for each in rows["resource_id"].to_pylist()], dtype=object)
+    return {
+        key: Requests(minute=of[0], per_minute=of[1], service_ms=of[2])
+        for key in dict.fromkeys(keys.tolist())
+        for of in [[column[keys == key] for column in columns]]
+    }
 
 
 def _make_cluster(

@@ -93,6 +93,8 @@ _CHANGEABLE = (
     "properties.properties.schedules",
     "properties.properties.customServices",
     "sku.capacity",
+    "properties.profiles",
+    "properties.enabled",
 )
 
 
@@ -120,6 +122,8 @@ class Telemetry:
     tags_on_costs: bool = True
     instance_metrics: bool = True
     """Whether an instance without a job emits utilisation; Azure's documents do not say."""
+    zero_requests: bool = True
+    """Whether a minute without a request is told as none, or not at all; nor do they say that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,7 +335,7 @@ def _check(estate: Estate) -> None:
     _check_changes(estate, by_id)
     _check_jobs(estate, by_id)
     _check_sessions(estate, by_id)
-    _check_known(estate, estate.requests, "requests.parquet", by_id, lambda _: True)
+    _check_known(estate, estate.requests, "requests.parquet", by_id, arm.is_deployment)
 
 
 def _by_id(estate: Estate) -> dict[str, dict[str, Any]]:
@@ -347,6 +351,8 @@ def _by_id(estate: Estate) -> dict[str, dict[str, Any]]:
 
 def _check_resource(estate: Estate, document: dict[str, Any], by_id: Documents) -> None:
     path = estate.folder / "resources.json"
+    if arm.is_autoscale(document):
+        _check_autoscale(path, document, by_id)
     if not arm.is_played(document):
         return
     if arm.key(arm.workspace_id(document["id"])) not in by_id:
@@ -358,6 +364,18 @@ def _check_resource(estate: Estate, document: dict[str, Any], by_id: Documents) 
         arm.check_settings(document)
     except EstateError as error:
         raise EstateError(f"{path}: {document['name']}: {error}") from error
+
+
+def _check_autoscale(path: Path, document: dict[str, Any], by_id: Documents) -> None:
+    try:
+        arm.check_settings(document)
+    except EstateError as error:
+        raise EstateError(f"{path}: {error}") from error
+    if arm.autoscaled(document) not in by_id:
+        raise EstateError(
+            f"{path}: {document['name']} scales {arm.autoscaled(document) or 'nothing'}, which is "
+            "not listed; add it"
+        )
 
 
 def _check_changes(estate: Estate, by_id: Documents) -> None:
@@ -443,7 +461,8 @@ def _check_known(
         if not is_wanted(document):
             raise EstateError(
                 f"{estate.folder / file}: {resource_id} is not of the kind that can have rows "
-                "there; jobs run on clusters and sessions on compute instances"
+                "there; jobs run on clusters, sessions on compute instances and requests on "
+                "managed deployments"
             )
 
 

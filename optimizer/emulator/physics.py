@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from hashlib import blake2b
 from statistics import NormalDist
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from optimizer.units import SECONDS_PER_HOUR
 
@@ -43,6 +43,20 @@ class Physics:
     """One for each instance, running or stopped."""
     cluster_nodes_per_load_balancer: NonNegativeInt = 50
     """A cluster pays for one for each 50 nodes or part of them, while it has nodes; 0 = never."""
+    deployment_start_seconds: NonNegativeInt = 300
+    """From adding an instance to a deployment, when it begins to be paid for, to its first
+    request."""
+    request_service_ms: NonNegativeFloat = 50.0
+    """How long a request takes that nobody is before, where its row does not say."""
+    request_cpu_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of an instance's CPU, what it takes to serve as many requests at once as it may."""
+    request_gpu_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The same of its GPUs, where it has any."""
+    deployment_cpu_at_rest: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """CPU percentage of an instance that serves nothing."""
+    deployment_memory: Annotated[float, Field(ge=0, le=100)] = 30.0
+    """Memory percentage of an instance: the model, whatever it is asked."""
+    deployment_gpu_memory: Annotated[float, Field(ge=0, le=100)] = 40.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

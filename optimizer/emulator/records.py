@@ -59,6 +59,19 @@ class SessionSpans:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentMinutes:
+    """A deployment by the minute, as each began."""
+
+    minute: Ints
+    """Minutes since the epoch."""
+    instances: Ints
+    ready: Ints
+    """Those of them that take requests."""
+    requests_per_minute: Floats
+    service_ms: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """Something that was done to a resource: a row of the activity log."""
 

@@ -119,7 +119,7 @@ def _read_cron(action: str, cron: Mapping[str, Any]) -> Schedule:
         both = by_month_day and by_week_day
         return day.month in months and (both if any_month_day or any_week_day else either)
 
-    zone = _zone(cron)
+    zone = read_zone(cron)
     return Schedule(
         action=action,
         zone=zone,
@@ -152,7 +152,7 @@ def _cron_values(field: str, low: int, high: int) -> set[int]:
 
 
 def _read_recurrence(action: str, recurrence: Mapping[str, Any]) -> Schedule:
-    zone = _zone(recurrence)
+    zone = read_zone(recurrence)
     start_utc = _start(recurrence, zone)
     start = start_utc.astimezone(zone)
     pattern = recurrence.get("schedule") or {}
@@ -200,7 +200,12 @@ def _times(hours: Iterable[int], minutes: Iterable[int]) -> tuple[time, ...]:
     return tuple(sorted(time(int(hour), int(minute)) for hour in hours for minute in set(minutes)))
 
 
-def _zone(trigger: Mapping[str, Any]) -> ZoneInfo:
+def read_zone(trigger: Mapping[str, Any]) -> ZoneInfo:
+    """Return the `timeZone` of a trigger, by its Windows or IANA name; UTC where it has none.
+
+    Raises:
+        EstateError: there is no such zone.
+    """
     name = str(trigger.get("timeZone") or "UTC")
     try:
         return ZoneInfo(_IANA_ZONES.get(name.lower(), name))

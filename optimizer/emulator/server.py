@@ -30,6 +30,7 @@ from optimizer.emulator import (
     api_logs,
     api_metrics,
     api_prices,
+    api_quotas,
     control,
 )
 from optimizer.emulator.documents import WriteError
@@ -162,6 +163,7 @@ def _routes() -> Sequence[_Route]:
     families = (
         control,
         api_arm,
+        api_quotas,
         api_metrics,
         api_logs,
         api_activity,

@@ -27,9 +27,9 @@ _RUN_DIMENSIONS = ("RunId", "InstanceId", "ComputeName")
 _COMPUTE_DIMENSIONS = ("ClusterName", "ComputeName")
 _DEVICE_DIMENSIONS = ("RunId", "InstanceId", "DeviceId", "ComputeName")
 
-_JITTER = 0.05
+JITTER = 0.05
 """Standard deviation of utilisation from minute to minute, as a share of its level."""
-_PEAK = 0.10
+PEAK = 0.10
 """How far the extremes within a minute typically lie from its mean, as a share of the level."""
 _RESTING_CPU = (2.0, 1.0)
 """Mean and standard deviation, in percent, of an instance that is on with nobody at work."""
@@ -87,14 +87,16 @@ Measure = Callable[[World, str, Minutes, Names], Samples]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric of a workspace."""
+    """One metric of a workspace or a deployment."""
 
     name: str
     category: str
     dimensions: tuple[str, ...]
-    compute_dimension: str
-    """The one of its dimensions that names a compute."""
+    compute_dimension: str | None
+    """The one of its dimensions that names a compute; None where the resource is all there is."""
     measure: Measure
+    unit: str = "Count"
+    """As Azure says: Count for every metric of a workspace, percentages too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +111,15 @@ class Buckets:
 
 
 def measured(
-    metric: Metric, world: World, workspace_id: str, window: Minutes, only: Names
+    metric: Metric, world: World, resource_id: str, window: Minutes, only: Names
 ) -> Samples:
     """Return a metric's samples, of some computes only, that did not get lost."""
-    samples = metric.measure(world, workspace_id, window, only)
+    samples = metric.measure(world, resource_id, window, only)
     lost = world.estate.telemetry.missing_fraction
     if lost == 0 or not len(samples.minute):
         return samples
-    keys = _keys(world.estate.seed, "lost", metric.name, samples.labels)
-    return samples.rows(_uniform(keys[samples.series], samples.minute) >= lost)
+    keys = series_keys(world.estate.seed, "lost", metric.name, samples.labels)
+    return samples.rows(uniform(keys[samples.series], samples.minute) >= lost)
 
 
 def bucketed(
@@ -186,7 +188,7 @@ def _node_measure(states: tuple[str, ...], *, cores: bool) -> Measure:
             _node_samples(world, document, states, window, cores=cores)
             for document in computes_of(world, workspace_id, "AmlCompute", only)
         ]
-        return _joined(parts)
+        return joined(parts)
 
     return measure
 
@@ -199,11 +201,11 @@ def _node_samples(
     factor = (price.vcpus if price else None) if cores else 1.0
     labels = ({"Scenario": "AmlCompute", "ClusterName": document["name"]},)
     if factor is None or not len(counts.at_s):
-        return _nothing(labels)
+        return nothing(labels)
     value = np.sum([getattr(counts, state) for state in states], axis=0)
     first = max(window.first, -(-int(counts.at_s[0]) // 60))
     if first >= window.end:
-        return _nothing(labels)
+        return nothing(labels)
     edges = np.arange(first, window.end + 1, dtype=np.int64) * 60
     mean = np.diff(_integral(counts.at_s, value, edges)) / 60.0
     inside = counts.at_s[(counts.at_s > edges[0]) & (counts.at_s < edges[-1])]
@@ -296,7 +298,7 @@ def _cluster_works(
                     start_s=int(spans.start_s[row]),
                     end_s=int(spans.end_s[row]),
                     level=level,
-                    spread=level * _JITTER,
+                    spread=level * JITTER,
                 )
             )
     return works
@@ -354,7 +356,7 @@ def _instance_works(
     for device in range(devices):
         labels = _labels(document["name"], document["name"], "", device if by_device else None)
         for start_s, end_s, level in levels:
-            mean, spread = rest if level is None else (level, level * _JITTER)
+            mean, spread = rest if level is None else (level, level * JITTER)
             works.append(
                 _Work(labels=labels, start_s=start_s, end_s=end_s, level=mean, spread=spread)
             )
@@ -413,9 +415,9 @@ def _sampled(everything: Sequence[_Work], window: Minutes, seed: int, quantity: 
     seconds = np.minimum(end[row], minute * 60 + 60) - np.maximum(start[row], minute * 60)
     level = np.array([work.level for work in works])[row]
     spread = np.array([work.spread for work in works])[row]
-    keys = _keys(seed, "noise", quantity, labels)[series[row]] if labels else series[row]
-    mean = np.clip(level + spread * _normal(keys, minute), 0.0, 100.0).round(3)
-    swing = level * _PEAK * np.abs(_normal(keys + 1, minute))
+    keys = series_keys(seed, "noise", quantity, labels)[series[row]] if labels else series[row]
+    mean = np.clip(level + spread * normal(keys, minute), 0.0, 100.0).round(3)
+    swing = level * PEAK * np.abs(normal(keys + 1, minute))
     return Samples(
         labels=labels,
         series=series[row],
@@ -430,15 +432,16 @@ def _sampled(everything: Sequence[_Work], window: Minutes, seed: int, quantity: 
 # Dice: what a series shows in a minute depends on nothing but the seed, the series and the minute
 
 
-def _keys(
+def series_keys(
     seed: int, purpose: str, name: str, labels: Sequence[Mapping[str, str]]
 ) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Return a key for each series, from which all its draws for one purpose follow."""
     texts = ("/".join((str(seed), purpose, name, *label.values())) for label in labels)
     digests = (blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.array([int.from_bytes(digest) for digest in digests], dtype=np.uint64)
 
 
-def _uniform(keys: np.ndarray[Any, np.dtype[Any]], minute: Ints) -> Floats:
+def uniform(keys: np.ndarray[Any, np.dtype[Any]], minute: Ints) -> Floats:
     """Return draws from (0, 1) by the mixing function of splitmix64."""
     mixed = keys.astype(np.uint64) + minute.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -448,23 +451,25 @@ def _uniform(keys: np.ndarray[Any, np.dtype[Any]], minute: Ints) -> Floats:
     return draws
 
 
-def _normal(keys: np.ndarray[Any, np.dtype[Any]], minute: Ints) -> Floats:
+def normal(keys: np.ndarray[Any, np.dtype[Any]], minute: Ints) -> Floats:
     """Return draws from the standard normal distribution by Box and Muller."""
-    radius = np.sqrt(-2.0 * np.log(_uniform(keys, 2 * minute)))
-    draws: Floats = radius * np.cos(2.0 * np.pi * _uniform(keys, 2 * minute + 1))
+    radius = np.sqrt(-2.0 * np.log(uniform(keys, 2 * minute)))
+    draws: Floats = radius * np.cos(2.0 * np.pi * uniform(keys, 2 * minute + 1))
     return draws
 
 
-def _nothing(labels: tuple[Mapping[str, str], ...]) -> Samples:
+def nothing(labels: tuple[Mapping[str, str], ...]) -> Samples:
+    """Return series in which nothing was measured."""
     whole, real = np.zeros(0, dtype=np.int64), np.zeros(0)
     return Samples(
         labels=labels, series=whole, minute=whole, seconds=real, mean=real, low=real, high=real
     )
 
 
-def _joined(parts: Sequence[Samples]) -> Samples:
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return the series of several parts as one."""
     if not parts:
-        return _nothing(())
+        return nothing(())
     offsets = np.cumsum([0, *(len(part.labels) for part in parts)])
     return Samples(
         labels=tuple(label for part in parts for label in part.labels),

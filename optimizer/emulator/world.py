@@ -15,9 +15,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from optimizer.emulator import arm, billing
+from optimizer.emulator.autoscale import read_autoscale
 from optimizer.emulator.clusters import Cluster
-from optimizer.emulator.deployments import Deployment
-from optimizer.emulator.documents import CreateOnlyError, WriteError, created, live, replaced
+from optimizer.emulator.deployments import Deployment, DeploymentSettings
+from optimizer.emulator.documents import (
+    CreateOnlyError,
+    WriteError,
+    created,
+    created_deployment,
+    live,
+    replaced,
+    replaced_deployment,
+)
 from optimizer.emulator.engines import (
     NO_ACTIVITY,
     Engine,
@@ -30,6 +39,7 @@ from optimizer.emulator.estate import Estate, SettingChange
 from optimizer.emulator.instances import Instance
 from optimizer.emulator.records import (
     Charge,
+    DeploymentMinutes,
     JobRecord,
     NodeCounts,
     Operation,
@@ -86,6 +96,8 @@ class World:
             )
             if engine is not None:
                 self._enter(self._documents[key], engine)
+        for document in self.documents(arm.AUTOSCALE):
+            self._follow(document)
         self._play_until(whole_seconds(estate.now_utc))
 
     @property
@@ -124,7 +136,10 @@ class World:
             entry.engine.run_until(whole_seconds(change.at_utc))
             self._set(entry, change.path, change.value, CUSTOMER)
         elif key in self._documents:
-            arm.put_at(self._documents[key], change.path, change.value)
+            document = self._documents[key]
+            arm.put_at(document, change.path, change.value)
+            if arm.is_autoscale(document):
+                self._follow(document, at_s=whole_seconds(change.at_utc))
 
     # -- documents -------------------------------------------------------------------------------
 
@@ -185,6 +200,50 @@ class World:
         _as(entry, Deployment)
         self._set(entry, "sku.capacity", capacity, caller)
 
+    def put_deployment(
+        self, deployment_id: str, body: Mapping[str, Any], *, caller: str = PRINCIPAL
+    ) -> None:
+        """Replace a deployment's document by `body`, or make a new deployment of it.
+
+        Raises:
+            CreateOnlyError: it would change the VM size.
+            WriteError: the body cannot be played.
+        """
+        entry = self._latest.get(arm.key(deployment_id))
+        if entry is not None and entry.died_s is None:
+            self._replace(entry, replaced_deployment(entry.document, body), caller)
+            return
+        location = self._workspace_of(deployment_id).get("location")
+        document = created_deployment(deployment_id, body, location=location, now_utc=self.now_utc)
+        self._begin(document, caller)
+
+    def put_autoscale(self, setting_id: str, body: Mapping[str, Any]) -> None:
+        """Make an autoscale setting what `body` says, in force from now on.
+
+        Raises:
+            WriteError: it cannot be played.
+        """
+        document = {
+            **deepcopy(dict(body)),
+            "id": setting_id,
+            "name": setting_id.rsplit("/", 1)[-1],
+            "type": arm.AUTOSCALE,
+        }
+        try:
+            arm.check_settings(document)
+        except EstateError as error:
+            raise WriteError(str(error)) from error
+        self.delete_autoscale(setting_id)
+        self._documents[arm.key(setting_id)] = document
+        self._follow(document)
+
+    def delete_autoscale(self, setting_id: str) -> None:
+        """Delete an autoscale setting; what it scaled keeps the instances it has."""
+        found = self._documents.pop(arm.key(setting_id), None)
+        target = self._latest.get(arm.autoscaled(found)) if found else None
+        if target is not None and isinstance(target.engine, Deployment):
+            target.engine.follow(None)
+
     def put_compute(
         self, compute_id: str, body: Mapping[str, Any], *, caller: str = PRINCIPAL
     ) -> None:
@@ -225,7 +284,9 @@ class World:
         self._note("Delete", entry, caller)
 
     def _set(self, entry: _Entry, path: str, value: Any, caller: str) -> None:
-        document = deepcopy(entry.document)
+        # A deployment's capacity may be its autoscale's doing, which no other change undoes.
+        is_scaled = isinstance(entry.engine, Deployment)
+        document = live(entry.document, entry.engine if is_scaled else None)
         arm.put_at(document, path, value)
         self._replace(entry, document, caller)
 
@@ -236,28 +297,48 @@ class World:
         except EstateError as error:
             raise WriteError(str(error)) from error
         now_utc = datetime.fromtimestamp(entry.engine.now_s, UTC)
-        arm.put_at(document, "properties.modifiedOn", iso_utc(now_utc))
+        if arm.is_compute(document):
+            arm.put_at(document, "properties.modifiedOn", iso_utc(now_utc))
         self._documents[arm.key(document["id"])] = entry.document = document
         configure(entry.engine, document)
         self._note("Write", entry, caller)
 
     def _create(self, compute_id: str, body: Mapping[str, Any], caller: str) -> None:
+        location = self._workspace_of(compute_id).get("location")
+        self._begin(created(compute_id, body, location=location, now_utc=self.now_utc), caller)
+
+    def _begin(self, document: arm.Document, caller: str) -> None:
+        """Play a new document from now on."""
         try:
-            workspace = self._documents.get(arm.key(arm.workspace_id(compute_id)))
-            if workspace is None:
-                raise WriteError(f"{compute_id} names a workspace that does not exist")
-            document = created(
-                compute_id, body, location=workspace.get("location"), now_utc=self.now_utc
-            )
             engine = make_engine(
                 self.estate, document, NO_ACTIVITY, start_s=self._now_s, is_new=True
             )
         except EstateError as error:
             raise WriteError(str(error)) from error
         if engine is None:
-            raise WriteError(f"{compute_id} is neither an AmlCompute nor a ComputeInstance")
-        self._documents[arm.key(compute_id)] = document
+            raise WriteError(
+                f"{document['id']} is neither an AmlCompute nor a ComputeInstance nor a managed "
+                "deployment"
+            )
+        self._documents[arm.key(document["id"])] = document
         self._note("Create", self._enter(document, engine), caller)
+
+    def _workspace_of(self, resource_id: str) -> arm.Document:
+        try:
+            found = self._documents.get(arm.key(arm.workspace_id(resource_id)))
+        except EstateError as error:
+            raise WriteError(str(error)) from error
+        if found is None:
+            raise WriteError(f"{resource_id} names a workspace that does not exist")
+        return found
+
+    def _follow(self, document: arm.Document, *, at_s: int | None = None) -> None:
+        """Let a deployment follow its autoscale setting as it stands."""
+        entry = self._latest.get(arm.autoscaled(document))
+        if entry is not None and entry.died_s is None and isinstance(entry.engine, Deployment):
+            if at_s is not None:
+                entry.engine.run_until(at_s)
+            entry.engine.follow(read_autoscale(document))
 
     def _note(self, name: str, entry: _Entry, caller: str) -> None:
         operation = Operation(
@@ -304,6 +385,18 @@ class World:
     def sessions_played(self, compute_id: str) -> SessionSpans:
         """Return when people worked on an instance. Raises WriteError where it is no instance."""
         return _as(self._entry(compute_id), Instance).sessions_played()
+
+    def deployment_minutes(self, deployment_id: str, first: int, end: int) -> DeploymentMinutes:
+        """Return what the minutes [first, end) since the epoch saw of a deployment.
+
+        Raises:
+            WriteError: it is no deployment.
+        """
+        return _as(self._entry(deployment_id), Deployment).minutes(first, end)
+
+    def deployment_settings(self, deployment_id: str) -> DeploymentSettings:
+        """Return how a deployment runs now. Raises WriteError where it is no deployment."""
+        return _as(self._entry(deployment_id), Deployment).settings
 
     def operations(self) -> tuple[Operation, ...]:
         """Return what was done to all resources, in order of time."""
