@@ -65,6 +65,9 @@ class AnalysisSettings(_Frozen):
     min_saving_share: float = Field(0.03, ge=0, le=1)
     idle_cpu_percent: float = Field(5.0, gt=0, le=10)
     idle_gpu_percent: float = Field(5.0, gt=0, le=10)
+    silent_deployments_are_idle: bool = False
+    """Whether a minute in which a deployment had instances, and Azure told no number of requests,
+    had none. Azure's documents do not say whether 0 is told; `optimizer doctor` sees it."""
     ignore: tuple[str, ...] = ()
     """`detector` or `resource name` or `detector:resource name` to leave out."""
 

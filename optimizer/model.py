@@ -139,7 +139,11 @@ class Resource:
     tags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Cluster: min_nodes, max_nodes, idle_seconds. Instance: idle_shutdown_minutes (None = never),
-    ssh_public_access, custom_applications, schedules."""
+    ssh_public_access, custom_applications, schedules. Deployment: managed (False: on Kubernetes,
+    listed and not judged), endpoint, instances, autoscale (None = has none, absent = could not be
+    read), traffic_percent, max_concurrent_requests_per_instance, request_timeout_ms and others.
+    Workspace: log_categories, job_schedules and quotas (None = could not be read),
+    attached_computes, sizes."""
     arm: Mapping[str, Any] = field(default_factory=dict)
     """The document as Azure sent it."""
 

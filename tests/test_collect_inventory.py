@@ -1,10 +1,28 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from optimizer.collectors.inventory import compute_resource, deployment_resource, workspace_resource
+from optimizer.collectors.autoscale import by_target
+from optimizer.collectors.inventory import (
+    compute_resource,
+    deployment_resource,
+    managed,
+    workspace_resource,
+)
+from optimizer.collectors.workspaces import logged_to, quotas_of
 from optimizer.model import Kind, Resource
-from tests.estates import cluster, instance, workspace
+from tests.estates import (
+    autoscale,
+    cluster,
+    deployment,
+    diagnostics,
+    endpoint,
+    instance,
+    scale_profile,
+    scale_rule,
+    workspace,
+)
 from tests.recorded import answers, recorded
 
 HOME = workspace_resource(workspace())
@@ -89,19 +107,109 @@ def test_attached_computes_are_passed_over() -> None:
 
 
 def test_a_deployment_pays_for_its_instances() -> None:
-    document = {
-        "id": f"{workspace()['id']}/onlineEndpoints/e/deployments/blue",
-        "name": "blue",
-        "location": "eastus",
-        "sku": {"name": "Default", "capacity": 3},
-        "properties": {"instanceType": "STANDARD_DS3_V2", "provisioningState": "Succeeded"},
-    }
-    found = deployment_resource(document, HOME, {"standard_ds3_v2": "Standard_DS3_v2"})
-    assert (found.kind, found.sku, found.settings) == (
+    document = deployment(endpoint(workspace(), "e"), sku="STANDARD_DS3_V2", instances=3)
+    spelling = {"standard_ds3_v2": "Standard_DS3_v2"}
+    found = deployment_resource(document, HOME, spelling, {"blue": 40, "green": 60})
+    assert (found.kind, found.sku, found.vm_priority) == (
         Kind.DEPLOYMENT,
         "Standard_DS3_v2",
-        {"instances": 3},
+        "dedicated",
     )
+    assert found.settings == {
+        "managed": True,
+        "endpoint": "e",
+        "instances": 3,
+        "scale_type": "Default",
+        "min_instances": None,
+        "max_instances": None,
+        "traffic_percent": 40,
+        "max_concurrent_requests_per_instance": 1,
+        "request_timeout_ms": 5000,
+        "max_queue_wait_ms": 500,
+    }
+
+
+def test_a_deployment_on_kubernetes_has_no_size_that_could_be_priced() -> None:
+    document = deployment(endpoint(workspace()), sku="defaultInstanceType")
+    document["properties"] |= {
+        "endpointComputeType": "Kubernetes",
+        "scaleSettings": {"scaleType": "TargetUtilization", "minInstances": 1, "maxInstances": 4},
+    }
+    found = deployment_resource(document, HOME, {})
+    assert (found.sku, found.vm_priority, found.settings["managed"]) == (None, None, False)
+    assert (found.settings["min_instances"], found.settings["max_instances"]) == (1, 4)
+    assert managed([found]) == ()
+
+
+def test_an_autoscale_setting_in_numbers() -> None:
+    blue = deployment(endpoint(workspace()))
+    week = {"timeZone": "UTC", "days": ["Monday"], "hours": [8], "minutes": [0]}
+    day = scale_profile("day", 2, 6, recurrence={"frequency": "Week", "schedule": week})
+    rule = scale_rule("GreaterThan", 70, "Increase", by=2, cooldown="PT1H")
+    found = by_target([autoscale(blue, rule, more=[day])])[blue["id"].lower()]
+    assert (found["min"], found["max"], found["default"], found["enabled"]) == (1, 5, 1, True)
+    assert [p["name"] for p in found["profiles"]] == ["day", "always"]
+    assert found["profiles"][0]["recurrence"] == week
+    assert found["profiles"][1]["rules"] == [
+        {
+            "metric": "CpuUtilizationPercentage",
+            "operator": "GreaterThan",
+            "threshold": 70,
+            "aggregation": "Average",
+            "statistic": "Average",
+            "window_minutes": 5,
+            "direction": "Increase",
+            "type": "ChangeCount",
+            "value": 2,
+            "cooldown_minutes": 60,
+        }
+    ]
+
+
+def test_only_logs_that_can_be_asked_for_count() -> None:
+    everything = diagnostics(workspace())
+    to_storage = diagnostics(workspace())
+    to_storage["properties"] = {"logs": [{"category": "AmlComputeJobEvent", "enabled": True}]}
+    off = diagnostics(workspace())
+    off["properties"]["logs"] = [{"category": "AmlComputeClusterEvent", "enabled": False}]
+    assert logged_to([to_storage, off]) == {}
+    (target,) = logged_to([everything])["allLogs"]
+    assert target.endswith("/workspaces/logs")
+
+
+def test_the_documented_quotas() -> None:
+    example = recorded("azure/examples/spec-usages-list.json")
+    documents = example["responses"]["200"]["body"]["value"]
+    group = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg"
+    place = f"{group}/providers/Microsoft.MachineLearningServices/workspaces"
+    mine, other = (
+        replace(HOME, resource_id=f"{place}/{name}".lower()) for name in ("demo_workspace1", "ws2")
+    )
+    found = quotas_of(mine, documents)
+    assert [each["of"] for each in found] == [
+        "totalCores",
+        "dedicatedCores",
+        "vmFamily",
+        "workspaces",
+        "lowPriorityCores",
+        "vmFamily",
+    ]
+    assert found[3]["limit"] == 24
+    assert found[5] == {
+        "of": "vmFamily",
+        "name": "Standard NC Family Cluster LowPriority vCPUs",
+        "used": 18,
+        "limit": None,
+    }
+    assert len(quotas_of(other, documents)) == 5
+
+
+def test_a_recorded_endpoint_has_no_traffic_to_share() -> None:
+    found = answers("MachineLearningOnlineEndpointTest.machine-learning-online-endpoints")
+    (recorded_endpoint,) = found[1]["value"]
+    assert recorded_endpoint["kind"] == "Managed"
+    document = deployment(recorded_endpoint)
+    assert deployment_resource(document, HOME, {}).settings["endpoint"] == recorded_endpoint["name"]
 
 
 @pytest.mark.parametrize("cassette", ["test_query", "test_additional_attributes"])

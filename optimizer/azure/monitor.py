@@ -26,6 +26,7 @@ from optimizer.model import Window
 from optimizer.units import iso_utc, utc
 
 WORKSPACE_NAMESPACE = "Microsoft.MachineLearningServices/workspaces"
+DEPLOYMENT_NAMESPACE = f"{WORKSPACE_NAMESPACE}/onlineEndpoints/deployments"
 METRICS_API = "2024-02-01"
 BATCH_LIMIT = 50
 """Resources in one batch call; all of one subscription, region and type."""
@@ -65,9 +66,11 @@ class MetricQuestion:
 
     metrics: Sequence[str]
     filter: str
+    """Empty: every series together."""
     window: Window
     grain: timedelta
     aggregations: Sequence[str] = ("Average", "Maximum")
+    namespace: str = WORKSPACE_NAMESPACE
 
     def query(self) -> dict[str, str]:
         """Return the parts that the batch and the single API share."""
@@ -115,10 +118,11 @@ class Monitor:
         subscription = resource_ids[0].split("/")[2]
         address = url(
             f"/subscriptions/{subscription}/metrics:getBatch",
-            **{"api-version": METRICS_API, "filter": question.filter},
+            **{"api-version": METRICS_API},
+            **({"filter": question.filter} if question.filter else {}),
             starttime=iso_utc(question.window.start_utc),
             endtime=iso_utc(question.window.end_utc),
-            metricnamespace=WORKSPACE_NAMESPACE,
+            metricnamespace=question.namespace,
             **question.query(),
         )
         request = HttpRequest(
@@ -139,8 +143,8 @@ class Monitor:
             answer = self._management(resource_id.split("/")[2]).metrics.list(
                 resource_id,
                 timespan=f"{iso_utc(window.start_utc)}/{iso_utc(window.end_utc)}",
-                filter=question.filter,
-                metricnamespace=WORKSPACE_NAMESPACE,
+                filter=question.filter or None,
+                metricnamespace=question.namespace,
                 **(question.query() | {"top": SERIES_LIMIT}),
             )
         for metric in answer.serialize(keep_readonly=True).get("value", []):

@@ -20,12 +20,14 @@ from optimizer.collectors.events import collect_instance_events, collect_jobs, o
 from optimizer.collectors.inventory import (
     Inventory,
     collect_inventory,
+    managed,
     resource_rows,
     subscription_of,
 )
 from optimizer.collectors.nodes import NodeLog, collect_node_minutes, read_node_log
 from optimizer.collectors.prices import billing_currency, collect_prices, unread, without
 from optimizer.collectors.problems import problem_of
+from optimizer.collectors.requests import collect_requests
 from optimizer.collectors.samples import collect_samples
 from optimizer.config import AnalysisSettings
 from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
@@ -40,6 +42,7 @@ from optimizer.store.tables import (
     NODE_DAYS,
     NODE_MINUTES,
     PRICES,
+    REQUESTS,
     RESOURCES,
     SAMPLES,
     Table,
@@ -97,6 +100,10 @@ class _Collection:
         ids = {workspace.resource_id for workspace in workspaces}
         return [c for c in self.inventory.of_kind(*kinds) if c.workspace_id in ids]
 
+    def deployments_of(self, workspaces: Collection[Resource]) -> tuple[Resource, ...]:
+        """Return the deployments that Azure measures: not those on Kubernetes."""
+        return managed(self.computes_of(workspaces, Kind.DEPLOYMENT))
+
     def write(
         self, table: Table, frame: pd.DataFrame | pa.Table, coverage: Coverage | None = None
     ) -> None:
@@ -149,7 +156,7 @@ def collect(
         progress=progress,
         problems=list(inventory.problems),
     )
-    if inventory.of_kind(Kind.CLUSTER, Kind.INSTANCE, Kind.DEPLOYMENT):
+    if inventory.judged():
         _activity(run)
         _events(run)
         _jobs(run)
@@ -167,8 +174,11 @@ def collect(
 def _activity(run: _Collection) -> None:
     """Node minutes and samples, some days of all workspaces at a time, oldest first."""
     clusters, instances = (len(run.inventory.of_kind(k)) for k in (Kind.CLUSTER, Kind.INSTANCE))
+    deployments = len(run.deployments_of(run.workspaces))
     _by_chunk(run, "node states", NODE_MINUTES, clusters, partial(_node_minutes, _node_logs(run)))
-    start = _by_chunk(run, "use", SAMPLES, clusters + instances, _samples)
+    if deployments:
+        _by_chunk(run, "requests", REQUESTS, deployments, _requests)
+    start = _by_chunk(run, "use", SAMPLES, clusters + instances + deployments, _samples)
     _partials(run, start)
 
 
@@ -233,11 +243,26 @@ def _node_minutes(
 
 
 def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
-    computes = run.computes_of(workspaces, Kind.CLUSTER, Kind.INSTANCE)
+    computes = [
+        *run.computes_of(workspaces, Kind.CLUSTER, Kind.INSTANCE),
+        *run.deployments_of(workspaces),
+    ]
     rows, refused = collect_samples(run.connection, computes, window, run.analysis)
     run.problems.extend(problem_of(scope, error) for scope, error in refused.items())
     read = [w.resource_id for w in workspaces if w.resource_id not in refused]
     run.write(SAMPLES, rows, Coverage(scopes=read, window=window))
+
+
+def _requests(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
+    rows, refused = collect_requests(
+        run.connection,
+        run.deployments_of(workspaces),
+        window,
+        silence_is_none=run.analysis.silent_deployments_are_idle,
+    )
+    run.problems.extend(problem_of(scope, error) for scope, error in refused.items())
+    read = [w.resource_id for w in workspaces if w.resource_id not in refused]
+    run.write(REQUESTS, rows, Coverage(scopes=read, window=window))
 
 
 def _partials(run: _Collection, start: datetime) -> None:

@@ -254,10 +254,12 @@ def _row(group: Row, layout: _Layout, metric: Metric | None) -> Row:
     pool, usage, vm_size = _machine(group["info"])
     workspace_id = workspace_of(group["resource_id"])
     compute = compute_of(pool)
+    deployment = None if compute else _deployment(group["tags"])
+    below = f"/computes/{compute.lower()}" if compute else f"/{deployment}" if deployment else ""
     # A file of one metric says nothing of the other; the two of a period add up (see `merged`).
     actual, amortized = (metric is not other for other in (Metric.AMORTIZED, Metric.ACTUAL))
     return {
-        "resource_id": f"{workspace_id}/computes/{compute.lower()}" if compute else workspace_id,
+        "resource_id": f"{workspace_id}{below}",
         "workspace_id": workspace_id,
         "charge_date": datetime.combine(group["charge_day"], time(), UTC),
         "meter": group["meter"],
@@ -269,12 +271,32 @@ def _row(group: Row, layout: _Layout, metric: Metric | None) -> Row:
         "quantity": group["quantity"],
         "unit": group["unit"],
         "currency": group["currency"],
-        "compute_name": compute,
+        "compute_name": compute or (deployment and deployment.rpartition("/")[2]),
         "vm_size": vm_size,
         "component": _component(group, usage),
-        "attribution": Attribution.EXACT.value if compute else None,
+        "attribution": _attribution(compute, deployment),
         "tags": _tags(group["tags"]),
     }
+
+
+def _attribution(compute: str | None, deployment: str | None) -> str | None:
+    if compute:
+        return Attribution.EXACT.value
+    return Attribution.TAG.value if deployment else None
+
+
+@lru_cache(_DISTINCT)
+def _deployment(tags: str | None) -> str | None:
+    """Return the part of a deployment's id below its workspace, from the tags Azure gives it.
+
+    >>> _deployment('"azuremlendpoint":"Ep","azuremldeployment":"blue"')
+    'onlineendpoints/ep/deployments/blue'
+    """
+    known = {name.lower(): str(value).lower() for name, value in loose_json(tags).items()}
+    endpoint, deployment = known.get("azuremlendpoint"), known.get("azuremldeployment")
+    if not endpoint or not deployment:
+        return None
+    return f"onlineendpoints/{endpoint}/deployments/{deployment}"
 
 
 @lru_cache(_DISTINCT)

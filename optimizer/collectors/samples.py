@@ -1,4 +1,4 @@
-"""Utilisation of nodes: by the minute on instances, by five minutes or the hour on clusters."""
+"""Utilisation of nodes: by the minute on instances, by five minutes or the hour elsewhere."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from optimizer.azure.connect import Connection
-from optimizer.azure.monitor import BATCH_LIMIT, SERIES_LIMIT, MetricQuestion, MetricSeries
+from optimizer.azure.monitor import (
+    BATCH_LIMIT,
+    DEPLOYMENT_NAMESPACE,
+    SERIES_LIMIT,
+    MetricQuestion,
+    MetricSeries,
+)
 from optimizer.collectors.inventory import subscription_of
 from optimizer.config import AnalysisSettings
 from optimizer.errors import AzureError, TruncatedError, UnauthorizedError, UnreachableError
@@ -23,6 +29,8 @@ INSTANCE_GRAIN = timedelta(minutes=1)
 """Idleness is asked at the finest grain there is."""
 CLUSTER_GRAIN = timedelta(minutes=5)
 """Node states tell a cluster's idleness; utilisation is for right-sizing, of 5-minute maxima."""
+DEPLOYMENT_GRAIN = timedelta(minutes=5)
+"""As of a cluster's nodes: whether a deployment is idle its requests tell, by the minute."""
 LARGE_CLUSTER_GRAIN = timedelta(hours=1)
 """Of an hour the maximum is the highest of its 5-minute maxima: no headroom is made up."""
 LARGE_CLUSTER_SERIES = 400
@@ -46,15 +54,17 @@ _DEVICES_A_NODE = 8
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 _Key: TypeAlias = tuple[str, str, str, str]
-"""Workspace, compute, node and device."""
+"""Workspace, compute, node and device; of a deployment, itself and no compute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleQuestion:
-    """One request: the computes of some workspaces of one region, at one grain."""
+    """One request: computes or deployments of some workspaces of one region, at one grain."""
 
     region: str
     workspace_ids: tuple[str, ...]
+    resource_ids: tuple[str, ...]
+    """What is asked: the workspaces themselves, or deployments in them."""
     question: MetricQuestion
 
     def halves(self) -> Iterator["SampleQuestion"]:
@@ -74,8 +84,8 @@ def collect_samples(
     """Return the rows of `tables.SAMPLES`, and by workspace id why some may be missing.
 
     A minute without any value is not a row: missing is never idle. Utilisation of a cluster's node
-    exists while a run is on it, so its rows are busy; an instance is busy while its maximum lies
-    above the idle thresholds of `analysis`, lone small peaks left out.
+    exists while a run is on it, so its rows are busy; an instance or a deployment's node is busy
+    while its maximum lies above the idle thresholds of `analysis`, lone small peaks left out.
 
     An answer that Azure cut short is asked for again in two halves of its time: nodes come and go,
     and each has a series of its own.
@@ -84,12 +94,15 @@ def collect_samples(
         UnauthorizedError: the token was refused.
         UnreachableError: the endpoint does not answer.
     """
-    by_name = {(c.workspace_id, c.name.lower()): c for c in computes}
+    by_name = {
+        (c.resource_id, "") if c.kind is Kind.DEPLOYMENT else (c.workspace_id, c.name.lower()): c
+        for c in computes
+    }
     refused: dict[str, AzureError] = {}
 
     def rows(asked: SampleQuestion) -> pa.Table:
         try:
-            series = connection.monitor.metrics(asked.region, asked.workspace_ids, asked.question)
+            series = connection.monitor.metrics(asked.region, asked.resource_ids, asked.question)
         except (UnauthorizedError, UnreachableError):
             raise
         except AzureError as error:
@@ -108,6 +121,8 @@ def collect_samples(
 
 def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[SampleQuestion]:
     """Yield the requests that together ask for everything once, none with too long an answer."""
+    yield from _of_deployments([c for c in computes if c.kind is Kind.DEPLOYMENT], window)
+    computes = [c for c in computes if c.kind is not Kind.DEPLOYMENT]
     kinds = product(
         (INSTANCE_GRAIN, CLUSTER_GRAIN, LARGE_CLUSTER_GRAIN), ((_CPU, False), (_GPU, True))
     )
@@ -117,10 +132,12 @@ def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[Samp
             series = sum(_series(c, by_device=by_device) for c in group) * len(metrics)
             names = sorted({c.name for c in group})
             dimensions = ["InstanceId eq '*'", *(["DeviceId eq '*'"] if by_device else [])]
-            for part in _cut(window, grain, series=series, nodes_stay=grain == INSTANCE_GRAIN):
+            workspaces = tuple(dict.fromkeys(c.workspace_id for c in group))
+            for part in cut(window, grain, series=series, nodes_stay=grain == INSTANCE_GRAIN):
                 yield SampleQuestion(
                     region=group[0].region,
-                    workspace_ids=tuple(dict.fromkeys(c.workspace_id for c in group)),
+                    workspace_ids=workspaces,
+                    resource_ids=workspaces,
                     question=MetricQuestion(
                         metrics=tuple(metrics),
                         filter=" and ".join([_any_of(names), *dimensions]),
@@ -128,6 +145,49 @@ def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[Samp
                         grain=grain,
                     ),
                 )
+
+
+def _of_deployments(deployments: Sequence[Resource], window: Window) -> Iterator[SampleQuestion]:
+    """Yield the requests for deployments: each is a resource of its own, by instance."""
+    for with_gpus in (False, True):
+        metrics = tuple(_CPU | _GPU if with_gpus else _CPU)
+        for group in batches([d for d in deployments if has_gpus(d) == with_gpus]):
+            series = sum(most_instances(d) for d in group) * len(metrics)
+            for part in cut(window, DEPLOYMENT_GRAIN, series=series, nodes_stay=False):
+                yield SampleQuestion(
+                    region=group[0].region,
+                    workspace_ids=tuple(dict.fromkeys(d.workspace_id for d in group)),
+                    resource_ids=tuple(d.resource_id for d in group),
+                    question=MetricQuestion(
+                        metrics=metrics,
+                        filter="instanceId eq '*'",
+                        window=part,
+                        grain=DEPLOYMENT_GRAIN,
+                        namespace=DEPLOYMENT_NAMESPACE,
+                    ),
+                )
+
+
+def batches(deployments: Sequence[Resource]) -> Iterator[list[Resource]]:
+    """Yield deployments that one request can ask for: one subscription, one region, not too many.
+
+    >>> list(batches([]))
+    []
+    """
+    for _, here in groupby(sorted(deployments, key=_place), key=_place):
+        mine = list(here)
+        for start in range(0, len(mine), BATCH_LIMIT):
+            yield mine[start : start + BATCH_LIMIT]
+
+
+def most_instances(deployment: Resource) -> int:
+    """Return about how many instances a deployment has at most."""
+    autoscale = deployment.settings.get("autoscale") or {}
+    return max(1, deployment.settings.get("instances") or 1, autoscale.get("max") or 1)
+
+
+def _place(compute: Resource) -> tuple[str, str]:
+    return subscription_of(compute.resource_id), compute.region
 
 
 def grain_of(compute: Resource) -> timedelta:
@@ -151,7 +211,8 @@ def sample_rows(
 ) -> pa.Table:
     """Turn utilisation by ComputeName, InstanceId (and DeviceId) into rows of samples.
 
-    Shape: `computes` by workspace id and name in lower case; series of others are passed over.
+    Shape: `computes` by workspace id and name in lower case, deployments by their own id and no
+    name; series of others are passed over.
     """
     by_key: dict[_Key, dict[str, MetricSeries]] = {}
     for one in series:
@@ -256,12 +317,8 @@ def _per_mille(percent: Floats) -> pa.Array:
 
 def _groups(computes: Sequence[Resource], *, by_device: bool) -> Iterator[list[Resource]]:
     """Yield computes that one request can ask for: one subscription, one region, not too many."""
-
-    def place(compute: Resource) -> tuple[str, str]:
-        return subscription_of(compute.resource_id), compute.region
-
-    ordered = sorted(computes, key=lambda c: (place(c), c.workspace_id))
-    for _, here in groupby(ordered, key=place):
+    ordered = sorted(computes, key=lambda c: (_place(c), c.workspace_id))
+    for _, here in groupby(ordered, key=_place):
         group: list[Resource] = []
         for compute in here:
             together = [*group, compute]
@@ -281,7 +338,7 @@ def _series(compute: Resource, *, by_device: bool) -> int:
     return int(most or 1) * (_DEVICES_A_NODE if by_device else 1)
 
 
-def _cut(window: Window, grain: timedelta, *, series: int, nodes_stay: bool) -> Iterator[Window]:
+def cut(window: Window, grain: timedelta, *, series: int, nodes_stay: bool) -> Iterator[Window]:
     """Yield a window in pieces of whole hours whose answers have a fair size.
 
     Where nodes come and go, each day brings new series, and every one is as long as the piece,
