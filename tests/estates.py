@@ -52,6 +52,8 @@ _JOBS = pa.schema(
         "gpu_memory_gib_needed": pa.float64(),
         "checkpoint_minutes": pa.float64(),
         "reference_sku": pa.string(),
+        "time_limit_minutes": pa.float64(),
+        "early_termination": pa.string(),
     }
 )
 _SESSIONS = pa.schema(

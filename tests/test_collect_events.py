@@ -108,6 +108,17 @@ def test_only_a_sweep_can_end_early() -> None:
     assert ends == [True, None]
 
 
+def test_a_sweep_tells_what_its_trials_run_on() -> None:
+    row = job_row(
+        job(
+            jobType="Sweep",
+            trial={"resources": {"instanceCount": 2}},
+            limits={"jobLimitsType": "Sweep", "timeout": "PT90M", "maxConcurrentTrials": 8},
+        )
+    )
+    assert (row["nodes"], row["time_limit_minutes"], row["kind"]) == (2, 90, "sweep")
+
+
 def test_a_recorded_job() -> None:
     (document,) = answers("MachineLearningJobTest.machine-learning-jobs")[1]["value"]
     row = job_row(document)

@@ -21,11 +21,21 @@ from optimizer.store.tables import (
     NODE_MINUTES,
     PRICES,
     RESOURCES,
+    RUNS,
     SAMPLES,
     TABLES,
 )
 from tests.conftest import Emulator
-from tests.estates import OTHER_SUBSCRIPTION, START_UTC, SUBSCRIPTION, workspace, write_estate
+from tests.estates import (
+    OTHER_SUBSCRIPTION,
+    START_UTC,
+    SUBSCRIPTION,
+    cluster,
+    diagnostics,
+    job,
+    workspace,
+    write_estate,
+)
 
 WORK_DAYS = 15
 """Of the three weeks that have passed."""
@@ -178,6 +188,36 @@ def test_jobs_have_their_times(lake: Lake) -> None:
     jobs = of(lake.read(JOBS), "gpu-kept")
     assert len(jobs) == WORK_DAYS * 2
     assert ((jobs["ended_utc"] - jobs["started_utc"]) == timedelta(hours=2)).all()
+
+
+def test_runs_are_known_by_node_where_jobs_are_logged(lake: Lake) -> None:
+    runs = of(lake.read(RUNS), "cpu-slow")
+    assert len(runs) == WORK_DAYS * 4 * 2
+    assert ((runs["ended_utc"] - runs["started_utc"]) == timedelta(minutes=30)).all()
+    assert set(runs["state"]) == {"Completed"}
+    assert of(lake.read(RUNS), "cpu-tidy").empty  # its workspace keeps no log
+
+
+def test_a_run_that_goes_on_is_read_until_it_ends(
+    emulator: Callable[[Path], Emulator], tmp_path: Path, empty: Lake
+) -> None:
+    ws = workspace("ws")
+    long = cluster(ws, "long")
+    start = START_UTC + timedelta(days=1, hours=12)
+    folder = write_estate(
+        tmp_path / "long",
+        resources=[ws, diagnostics(ws), long],
+        jobs=[job(long, start, run_seconds=40 * 3600)],
+        days=2,
+    )
+    azure = emulator(folder)
+    run(azure, empty, days=2)
+    assert empty.read(RUNS)["state"].tolist() == ["Running"]
+    azure.advance(48)
+    run(azure, empty, days=4)
+    (found,) = empty.read(RUNS).to_dict("records")
+    assert (found["state"], found["started_utc"]) == ("Completed", start)
+    assert found["ended_utc"] - start == timedelta(hours=40)
 
 
 def test_costs_are_the_bill_to_the_cent_by_compute(lake: Lake, small: Emulator) -> None:

@@ -6,7 +6,7 @@ collection is complete, and up to when.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -28,7 +28,10 @@ from optimizer.collectors.nodes import NodeLog, collect_node_minutes, read_node_
 from optimizer.collectors.prices import billing_currency, collect_prices, unread, without
 from optimizer.collectors.problems import problem_of
 from optimizer.collectors.requests import collect_requests
+from optimizer.collectors.runs import TABLE as RUN_LOG
+from optimizer.collectors.runs import collect_runs, open_since
 from optimizer.collectors.samples import collect_samples
+from optimizer.collectors.workspaces import is_logged
 from optimizer.config import AnalysisSettings
 from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
 from optimizer.model import Kind, Problem, Resource, Window
@@ -44,6 +47,7 @@ from optimizer.store.tables import (
     PRICES,
     REQUESTS,
     RESOURCES,
+    RUNS,
     SAMPLES,
     Table,
 )
@@ -160,6 +164,7 @@ def collect(
         _activity(run)
         _events(run)
         _jobs(run)
+        _runs(run)
         _costs(run)
         _prices(run)
         run.write(RESOURCES, resource_rows(inventory, lake, now_utc))
@@ -314,6 +319,38 @@ def _jobs(run: _Collection) -> None:
     frames = run.connection.map(read, run.workspaces)
     run.write(JOBS, *_together(run.workspaces, frames, run.window))
     run.progress("jobs", len(frames), len(frames))
+
+
+def _runs(run: _Collection) -> None:
+    """Runs by node since the last collection, and from the oldest on that was still going then.
+
+    A workspace that sends no log of its jobs is not asked: its runs stay unknown.
+    """
+    known = run.lake.read(RUNS, columns=["resource_id", "started_utc", "state"])
+    clusters = {w.resource_id: run.computes_of([w], Kind.CLUSTER) for w in run.workspaces}
+    asked = [
+        w for w in run.workspaces if clusters[w.resource_id] and is_logged(w, RUN_LOG) is not False
+    ]
+    run.progress("runs", 0, len(asked))
+
+    def since(workspace: Resource) -> datetime:
+        missing = _missing(run, RUNS, workspace.resource_id)
+        open_ = open_since(known, workspace.resource_id) or missing
+        return max(run.window.start_utc, min(missing, open_))
+
+    windows = {w.resource_id: replace(run.window, start_utc=since(w)) for w in asked}
+
+    def read(workspace: Resource) -> pd.DataFrame | None:
+        of, window = workspace.resource_id, windows[workspace.resource_id]
+        return run.tolerated(
+            lambda: collect_runs(run.connection, workspace, clusters[of], window), of
+        )
+
+    frames = dict(zip((w.resource_id for w in asked), run.connection.map(read, asked), strict=True))
+    for window in dict.fromkeys(windows.values()):  # each file is written once, not once for each
+        alike = [w for w in asked if windows[w.resource_id] == window]
+        run.write(RUNS, *_together(alike, [frames[w.resource_id] for w in alike], window))
+    run.progress("runs", len(asked), len(asked))
 
 
 def _costs(run: _Collection) -> None:

@@ -129,6 +129,9 @@ def job_row(document: Document) -> dict[str, Any]:
     bag = properties.get("properties") or {}
     system = document.get("systemData") or {}
     limits = properties.get("limits") or {}
+    # A sweep tells what each of its trials runs on.
+    trial = properties.get("trial") or {}
+    resources = properties.get("resources") or trial.get("resources") or {}
     kind = str(properties.get("jobType") or "").lower()
     timeout = limits.get("timeout")
     parent = bag.get("azureml.parentRunId") or properties.get("parentJobName")
@@ -143,7 +146,7 @@ def job_row(document: Document) -> dict[str, Any]:
         "submitted_utc": _moment(system.get("createdAt")),
         "started_utc": _moment(bag.get("StartTimeUtc")),
         "ended_utc": _moment(bag.get("EndTimeUtc")),
-        "nodes": (properties.get("resources") or {}).get("instanceCount"),
+        "nodes": resources.get("instanceCount"),
         "has_early_termination": bool(properties.get("earlyTermination"))
         if kind == "sweep"
         else None,

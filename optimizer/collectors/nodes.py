@@ -226,6 +226,7 @@ def _no_logs(workspace: Resource) -> Problem:
     return Problem(
         scope=workspace.resource_id,
         what=f"Workspace {workspace.name} keeps no log of its clusters, so that the minutes in "
-        "which their nodes start up are not seen: add a diagnostic setting that sends the category "
-        "AmlComputeClusterEvent to a Log Analytics workspace.",
+        "which their nodes start up, and which run was on which node, are not seen: add a "
+        "diagnostic setting that sends the categories AmlComputeClusterEvent and "
+        "AmlComputeJobEvent to a Log Analytics workspace.",
     )

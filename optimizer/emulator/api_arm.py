@@ -4,7 +4,7 @@ A write takes effect at the virtual now. Its operation is done when first asked 
 fault delays it, so that a client waits no longer than it must.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +26,7 @@ from optimizer.emulator.wire import (
     workspace_of,
 )
 from optimizer.errors import ConfigError
-from optimizer.units import seconds_from_iso
+from optimizer.units import iso_from_seconds, seconds_from_iso
 
 COMPUTE_PAGE = 20
 JOB_PAGE = 100
@@ -540,7 +540,7 @@ def _job_document(record: JobRecord) -> Json:
         "id": f"{workspace}/jobs/{record.id}",
         "name": record.id,
         "type": f"{_WORKSPACES}/jobs",
-        "properties": properties | _of_kind(_JOB_TYPES[kind], workspace, int(row["nodes"])),
+        "properties": properties | _of_kind(_JOB_TYPES[kind], workspace, row),
         "systemData": {
             "createdAt": iso(record.submitted_s),
             "createdBy": row["user"],
@@ -549,17 +549,20 @@ def _job_document(record: JobRecord) -> Json:
     }
 
 
-def _of_kind(job_type: str, workspace: str, nodes: int) -> Json:
+def _of_kind(job_type: str, workspace: str, row: Mapping[str, Any]) -> Json:
+    nodes, limit, policy = int(row["nodes"]), row["time_limit_minutes"], row["early_termination"]
     environment = f"{workspace}/environments/train/versions/1"
     resources = {"instanceCount": nodes, "properties": {}}
+    timeout = {"timeout": iso_from_seconds(round(limit * 60))} if limit else {}
     if job_type == "Command":
         return {
             "command": "python train.py",
             "environmentId": environment,
             "resources": resources,
-            "limits": None,
+            "limits": {"jobLimitsType": "Command", **timeout} if timeout else None,
         }
     if job_type == "Sweep":
+        ends = {"policyType": policy, "evaluationInterval": 1, "delayEvaluation": 5}
         return {
             "trial": {
                 "command": "python train.py",
@@ -569,8 +572,8 @@ def _of_kind(job_type: str, workspace: str, nodes: int) -> Json:
             "samplingAlgorithm": {"samplingAlgorithmType": "Random"},
             "objective": {"goal": "Minimize", "primaryMetric": "loss"},
             "searchSpace": {"learning_rate": ["uniform", [0.001, 0.1]]},
-            "limits": {"jobLimitsType": "Sweep", "maxConcurrentTrials": nodes},
-            "earlyTermination": None,
+            "limits": {"jobLimitsType": "Sweep", "maxConcurrentTrials": nodes, **timeout},
+            "earlyTermination": ends if policy else None,
         }
     return {"jobs": {}, "settings": {}}
 

@@ -46,6 +46,8 @@ class ClusterJob:
     checkpoint_seconds: int | None
     """None: an eviction undoes all of its work."""
     fails: bool
+    times_out: bool = False
+    """Whether its time limit ends it."""
 
 
 class NodeState(IntEnum):
@@ -295,7 +297,8 @@ class Cluster:
     def _finish(self, state: JobState) -> None:
         for node in self._leave_nodes(state):
             self._rest(node)
-        state.status = "Failed" if state.job.fails else "Completed"
+        over_time = "Canceled" if state.job.times_out else "Completed"
+        state.status = "Failed" if state.job.fails else over_time
         state.ended_s = self.now_s
 
     def _leave_nodes(self, state: JobState) -> list[Node]:

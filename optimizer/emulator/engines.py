@@ -149,13 +149,17 @@ def _make_cluster(
 def _job(estate: Estate, price: Price, index: int, row: Row) -> ClusterJob:
     factor, works = _fate(estate, price, row)
     checkpoint_minutes = row["checkpoint_minutes"]
+    run_seconds = max(1, round(row["run_seconds"] * factor))
+    limit = row["time_limit_minutes"]
+    limit_seconds = max(1, round(limit * 60)) if limit else run_seconds
     return ClusterJob(
         index=index,
         submit_s=whole_seconds(row["submit_utc"]),
-        run_seconds=max(1, round(row["run_seconds"] * factor)),
+        run_seconds=min(run_seconds, limit_seconds),
         nodes=row["nodes"],
         checkpoint_seconds=round(checkpoint_minutes * 60) if checkpoint_minutes else None,
-        fails=bool(row["fails"]) or not works,
+        fails=(bool(row["fails"]) and run_seconds <= limit_seconds) or not works,
+        times_out=run_seconds > limit_seconds,
     )
 
 

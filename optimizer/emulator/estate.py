@@ -60,6 +60,9 @@ _JOBS = pa.schema(
         pa.field("gpu_memory_gib_needed", pa.float64()),
         pa.field("checkpoint_minutes", pa.float64()),
         pa.field("reference_sku", pa.string()),
+        # These two may be left out: what a job's document says to end it before its time.
+        pa.field("time_limit_minutes", pa.float64()),
+        pa.field("early_termination", pa.string()),
     ]
 )
 _SESSIONS = pa.schema(
@@ -84,6 +87,7 @@ _REQUESTS = pa.schema(
         pa.field("service_ms", pa.float64()),
     ]
 )
+_POLICIES = ("Bandit", "MedianStopping", "TruncationSelection")
 _WAYS_IN = ("jupyter", "vscode", "ssh", "app")
 
 _CHANGEABLE = (
@@ -411,6 +415,11 @@ def _check_jobs(estate: Estate, by_id: Documents) -> None:
     _check_times(estate, jobs, "jobs.parquet", "submit_utc")
     if pc.count_distinct(jobs["job_id"]).as_py() != len(jobs):
         raise EstateError(f"{path}: a job_id occurs twice; make each one unique")
+    strange = sorted(set(jobs["early_termination"].to_pylist()) - {*_POLICIES, None})
+    if strange:
+        raise EstateError(
+            f"{path}: early_termination is {strange[0]!r}; use one of {', '.join(_POLICIES)}"
+        )
     limits = {
         key: arm.read_scale(document).max_nodes
         for key, document in by_id.items()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from optimizer.units import seconds_from_iso
+from optimizer.units import seconds_from_iso, utc
 from tests.conftest import Emulator
 from tests.emulator.schemas import validate
 from tests.emulator.sdk import WORKSPACE_ID, Sdk
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::marshmallow.warnings.Marshmallo
 
 API = "api-version=2025-12-01"
 IDLE_TIME = "nodeIdleTimeBeforeScaleDown"
+JOBS_SCHEMA = "derived-machinelearningservices-workspaces-onlinedeployments-jobs-2025-12-01.json"
 PREVIEW = "api-version=2025-01-01-preview"
 
 
@@ -44,6 +45,8 @@ def busy(
         job(clusters[0], START_UTC + number * day, kind=kind, user="ana", experiment=kind)
         for number, kind in enumerate(("command", "sweep", "pipeline", "batch"))
     ]
+    bounded: Any = {"kind": "sweep", "experiment": "sweep", "early_termination": "Bandit"}
+    jobs.append(job(clusters[1], START_UTC, job_id="bounded", time_limit_minutes=30, **bounded))
     folder = tmp_path_factory.mktemp("estates") / "busy"
     resources = [ws, *clusters, instance(ws, "ci")]
     return emulator(write_estate(folder, resources=resources, jobs=jobs, days=5))
@@ -92,6 +95,15 @@ def test_nodes_that_are_there_are_counted(busy: Emulator) -> None:
     found = compute(busy, "c05")
     assert found["currentNodeCount"] == 1
     assert found["nodeStateCounts"]["idleNodeCount"] == 1
+
+
+def test_a_time_limit_ends_a_job_and_stands_in_its_document(busy: Emulator) -> None:
+    found = busy.call("GET", f"{WORKSPACE_ID}/jobs/bounded?{API}")["properties"]
+    assert (found["status"], found["limits"]["timeout"]) == ("Canceled", "PT30M")
+    assert found["earlyTermination"]["policyType"] == "Bandit"
+    bag = found["properties"]
+    assert utc(bag["EndTimeUtc"]) - utc(bag["StartTimeUtc"]) == timedelta(minutes=30)
+    validate(found, "SweepJob", JOBS_SCHEMA)
 
 
 def test_a_patch_takes_effect_and_ends(ml: Any, busy: Emulator) -> None:
