@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from optimizer.azure.connect import Connection
+from optimizer.collectors.agreement import instance_disagreements, node_disagreements
 from optimizer.collectors.costs import collect_costs
 from optimizer.collectors.events import collect_instance_events, collect_jobs, over_and_open
 from optimizer.collectors.inventory import (
@@ -244,7 +245,22 @@ def _node_minutes(
         return found[0]
 
     frames = run.connection.map(read, workspaces)
-    run.write(NODE_MINUTES, *_together(workspaces, frames, window))
+    rows, coverage = _together(workspaces, frames, window)
+    if len(rows):
+        found = run.tolerated(
+            lambda: list(
+                node_disagreements(
+                    run.connection,
+                    workspaces,
+                    run.computes_of(workspaces, Kind.CLUSTER),
+                    rows[rows["source"] == "log"].reset_index(drop=True),
+                    window,
+                )
+            ),
+            "Azure Monitor",
+        )
+        run.problems.extend(found or ())
+    run.write(NODE_MINUTES, rows, coverage)
 
 
 def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
@@ -298,6 +314,15 @@ def _events(run: _Collection) -> None:
         if rows is not None:
             run.write(INSTANCE_EVENTS, rows, Coverage(scopes=[scope], window=window))
         run.progress("events", done + 1, len(run.inventory.subscriptions))
+    columns = ["resource_id", "start_utc", "end_utc"]
+    run.problems.extend(
+        instance_disagreements(
+            run.inventory.of_kind(Kind.INSTANCE),
+            run.lake.read(INSTANCE_EVENTS, run.window),
+            run.lake.read(INTERVALS, run.window, columns),
+            run.window,
+        )
+    )
 
 
 def _jobs(run: _Collection) -> None:

@@ -168,13 +168,13 @@ def _of_deployments(deployments: Sequence[Resource], window: Window) -> Iterator
                 )
 
 
-def batches(deployments: Sequence[Resource]) -> Iterator[list[Resource]]:
-    """Yield deployments that one request can ask for: one subscription, one region, not too many.
+def batches(resources: Sequence[Resource]) -> Iterator[list[Resource]]:
+    """Yield resources that one request can ask for: one subscription, one region, not too many.
 
     >>> list(batches([]))
     []
     """
-    for _, here in groupby(sorted(deployments, key=_place), key=_place):
+    for _, here in groupby(sorted(resources, key=_place), key=_place):
         mine = list(here)
         for start in range(0, len(mine), BATCH_LIMIT):
             yield mine[start : start + BATCH_LIMIT]
