@@ -163,7 +163,7 @@ def test_a_file_settles_how_its_dates_are_written(
     dates: list[str], first: date, tmp_path: Path
 ) -> None:
     export = read_export(written(tmp_path, [line(Date=text) for text in dates]))
-    assert (export.first, export.last) == (first, date(2026, 2, 28))
+    assert export.days == (first, date(2026, 2, 28))
 
 
 # Rules
@@ -234,6 +234,13 @@ def test_use_counts_once_where_both_metrics_tell_it(tmp_path: Path) -> None:
     actual, amortized = (read_export(file, metric=metric).kept for metric in Metric)
     (row,) = both_metrics(actual, amortized).to_dict("records")
     assert (row["quantity"], row["list_cost"]) == (10, 3.0)
+
+
+def test_a_file_without_rows_says_that_nothing_was_billed(tmp_path: Path) -> None:
+    file = tmp_path / "empty.csv"
+    file.write_text(",".join(line()) + "\n", encoding="utf-8")
+    export = read_export(file)
+    assert (export.rows, export.days, export.kept, export.set_aside) == (0, None, (), ())
 
 
 # Refusals

@@ -140,8 +140,8 @@ class Export:
     file: Path
     layout: str
     """FOCUS, or actual or amortised cost details."""
-    first: date
-    last: date
+    days: tuple[date, date] | None
+    """The first and the last; None: it has no row."""
     rows: int
     kept: tuple[Row, ...]
     """As `tables.COSTS`; rows that agree in everything but their amounts are one."""
@@ -218,7 +218,7 @@ def _export(
     file: Path, called: str, layout: _Layout, groups: list[Row], metric: Metric | None
 ) -> Export:
     readable = [group for group in groups if group["reason"] != "unreadable"]
-    if not readable:
+    if groups and not readable:
         names = ", ".join(layout.columns[n] for n in _needed(layout.is_focus) if n != "resource_id")
         raise ImportRefusedError(
             f"{called} cannot be imported: no row has values that can be read in all of {names}."
@@ -231,8 +231,9 @@ def _export(
     return Export(
         file=file,
         layout="FOCUS" if layout.is_focus else f"{metric} cost details",
-        first=min(group["first"] for group in readable),
-        last=max(group["last"] for group in readable),
+        days=(min(g["first"] for g in readable), max(g["last"] for g in readable))
+        if readable
+        else None,
         rows=sum(group["rows"] for group in groups),
         kept=tuple(kept),
         kept_rows=sum(group["rows"] for group in groups if group["reason"] is None),

@@ -121,7 +121,7 @@ def import_costs(
         for row in export.kept:
             subscription = subscription_of(row["workspace_id"])
             rows[subscription][export.layout].append(row)
-            spans[subscription] += [export.first, export.last]
+            spans[subscription] += export.days or ()
     windows = {
         subscription: Window(
             start_utc=start_of(min(days)), end_utc=start_of(max(days) + timedelta(days=1))

@@ -26,8 +26,8 @@ def imported_document(report: ImportReport) -> dict[str, Any]:
             {
                 "file": str(export.file),
                 "layout": export.layout,
-                "first_day": export.first.isoformat(),
-                "last_day": export.last.isoformat(),
+                "first_day": export.days[0].isoformat() if export.days else None,
+                "last_day": export.days[1].isoformat() if export.days else None,
                 "rows": export.rows,
                 "kept_rows": export.kept_rows,
                 "set_aside": [
@@ -58,8 +58,9 @@ def imported_document(report: ImportReport) -> dict[str, Any]:
 def _lines(report: ImportReport) -> Iterator[str]:
     for export in report.exports:
         yield (
-            f"{printable(str(export.file))}: {export.layout}, {export.first} to {export.last}, "
-            f"{count(export.rows, 'row')}"
+            f"{printable(str(export.file))}: {export.layout}, "
+            + (f"{export.days[0]} to {export.days[1]}, " if export.days else "")
+            + count(export.rows, "row")
         )
         yield f"  {export.kept_rows:>12,}  kept: Azure Machine Learning"
         yield from (f"  {a.rows:>12,}  set aside: {a.reason}{_amount(a)}" for a in export.set_aside)
