@@ -545,16 +545,33 @@ def emulator(
     estate: Annotated[Path, typer.Argument(help="Folder of the estate to play.")],
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    proxy: Annotated[
+        bool,
+        typer.Option(
+            "--proxy", help="Also lead clients here that know Azure's own addresses only."
+        ),
+    ] = False,
+    today: Annotated[
+        bool,
+        typer.Option("--today", help="Move the estate's dates by whole weeks, so that now is now."),
+    ] = False,
 ) -> None:
     """Serve the Azure APIs for an estate folder, until Ctrl-C.
 
     The first line on stdout says as JSON where it answers: set OPTIMIZER_AZURE_ENDPOINT to its url,
-    OPTIMIZER_AZURE_CA_FILE to its ca_file and OPTIMIZER_AZURE_CREDENTIAL to emulator.
+    OPTIMIZER_AZURE_CA_FILE to its ca_file and OPTIMIZER_AZURE_CREDENTIAL to emulator. With --proxy,
+    a client that takes HTTPS_PROXY and REQUESTS_CA_BUNDLE needs no other setting.
     """
     from optimizer.emulator.server import serve
 
-    # A line that a waiting program cannot see yet helps nobody: typer.echo flushes.
-    serve(estate, port=port, announce=lambda said: typer.echo(json.dumps(said)))
+    serve(
+        estate,
+        port=port,
+        with_proxy=proxy,
+        now_utc=datetime.now(UTC) if today else None,
+        # A line that a waiting program cannot see yet helps nobody: typer.echo flushes.
+        announce=lambda said: typer.echo(json.dumps(said)),
+    )
 
 
 @_command("doctor", "optimizer doctor")

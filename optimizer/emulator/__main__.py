@@ -1,8 +1,9 @@
-"""`python -m optimizer.emulator FOLDER [--port 0]`: serve an estate until told to end."""
+"""`python -m optimizer.emulator FOLDER`: serve an estate until told to end."""
 
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="the estate folder")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--proxy", action="store_true", help="play Azure's own addresses too")
+    parser.add_argument("--today", action="store_true", help="move the estate's dates to today")
     options = parser.parse_args()
     try:
-        serve(options.folder, port=options.port, announce=_print)
+        serve(
+            options.folder,
+            port=options.port,
+            with_proxy=options.proxy,
+            now_utc=datetime.now(UTC) if options.today else None,
+            announce=_print,
+        )
     except OptimizerError as error:
         sys.stderr.write(f"{error}\n")
         return 1

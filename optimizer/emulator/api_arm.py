@@ -299,7 +299,7 @@ def _status_url(call: Call, operation: Operation) -> str:
     workspace = call.world.document(workspace_of(operation.resource_id))
     location = workspace["location"] if workspace else "eastus"
     return (
-        f"{call.service.base_url}/subscriptions/{subscription}/providers/{PROVIDER}/locations"
+        f"{call.base_url}/subscriptions/{subscription}/providers/{PROVIDER}/locations"
         f"/{location}/computeOperationsStatus/{operation.id}"
         f"?api-version={call.query['api-version']}&service=new"
     )

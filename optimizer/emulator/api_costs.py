@@ -392,7 +392,7 @@ def _begin_report(call: Call) -> Answer:
     call.service.reports[operation.id] = _manifest(call, operation.id, body, len(content))
     scope = call.path[: call.path.lower().index("/providers/microsoft.costmanagement")]
     location = (
-        f"{call.service.base_url}{scope}/providers/Microsoft.CostManagement"
+        f"{call.base_url}{scope}/providers/Microsoft.CostManagement"
         f"/costDetailsOperationResults/{operation.id}?api-version={call.query['api-version']}"
     )
     return Answer(status=202, headers={**RATE_HEADERS, "Location": location, "Retry-After": "1"})
@@ -400,7 +400,7 @@ def _begin_report(call: Call) -> Answer:
 
 def _manifest(call: Call, report_id: str, body: Json, size: int) -> Json:
     scope = f"subscriptions/{call.parts['subscription']}"
-    link = f"{call.service.base_url}/blob/costdetails/{report_id}/part0.csv?sig=emulator"
+    link = f"{call.base_url}/blob/costdetails/{report_id}/part0.csv?sig=emulator"
     return {
         "id": f"{scope}/providers/Microsoft.CostManagement/costDetailsOperationResults/{report_id}",
         "name": report_id,

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from email.utils import format_datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,8 @@ from optimizer.emulator import (
     api_prices,
     api_quotas,
     control,
+    dates,
+    proxy,
 )
 from optimizer.emulator.documents import WriteError
 from optimizer.emulator.estate import load_estate
@@ -56,25 +59,36 @@ class _Route:
     pattern: re.Pattern[str]
 
 
-def serve(folder: Path, *, port: int = 0, announce: Callable[[dict[str, Any]], None]) -> None:
+def serve(
+    folder: Path,
+    *,
+    port: int = 0,
+    with_proxy: bool = False,
+    now_utc: datetime | None = None,
+    announce: Callable[[dict[str, Any]], None],
+) -> None:
     """Play an estate folder and serve it on localhost until SIGTERM or SIGINT.
 
     Args:
         folder: the estate folder.
         port: 0 takes a free one.
+        with_proxy: also lead clients here that know Azure's own addresses only.
+        now_utc: move the estate's dates so that this is its now; None: as the folder says.
         announce: called once the server answers, with `url`, `ca_file` (PEM of the authority to
-            trust, there while the server runs), `now_utc` and `subscription_ids`.
+            trust, there while the server runs), `now_utc`, `subscription_ids` and, where asked
+            for, the `proxy`'s address.
 
     Raises:
         EstateError: the folder cannot be played.
     """
-    world = World(load_estate(folder))
+    estate = load_estate(folder)
+    world = World(dates.at(estate, now_utc) if now_utc else estate)
     with (
         TemporaryDirectory(prefix="optimizer-emulator-") as scratch,
         socket.create_server(("127.0.0.1", port)) as listener,
     ):
         url = f"https://localhost:{listener.getsockname()[1]}"
-        service = Service(world=world, base_url=url)
+        service = Service(world=world)
         authority = trustme.CA()
         ca_file = Path(scratch) / "ca.pem"
         authority.cert_pem.write_to_path(str(ca_file))
@@ -90,17 +104,14 @@ def serve(folder: Path, *, port: int = 0, announce: Callable[[dict[str, Any]], N
         )
         config.load()
         config.ssl = _tls(authority)
-        server = _Server(
-            config,
-            on_ready=lambda: announce(
-                {
-                    "url": url,
-                    "ca_file": str(ca_file),
-                    "now_utc": iso_utc(world.now_utc),
-                    "subscription_ids": service.subscriptions(),
-                }
-            ),
-        )
+        said = {
+            "url": url,
+            "ca_file": str(ca_file),
+            "now_utc": iso_utc(world.now_utc),
+            "subscription_ids": service.subscriptions(),
+        }
+        proxied_port = listener.getsockname()[1] if with_proxy else None
+        server = _Server(config, said=said, proxied_port=proxied_port, announce=announce)
         # uvicorn raises the signal that ended it once more; being asked to end is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -108,20 +119,34 @@ def serve(folder: Path, *, port: int = 0, announce: Callable[[dict[str, Any]], N
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it answers."""
+    """A server that says when it answers, and may have a proxy beside it."""
 
-    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        said: dict[str, Any],
+        proxied_port: int | None,
+        announce: Callable[[dict[str, Any]], None],
+    ) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._said = said
+        self._proxied_port = proxied_port
+        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_ready()
+        if self._proxied_port is not None:
+            # It ends with the loop that it runs in.
+            listening = await proxy.start(self._proxied_port)
+            port = listening.sockets[0].getsockname()[1]
+            self._said["proxy"] = f"http://localhost:{port}"
+        self._announce(self._said)
 
 
 def _tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.issue_cert("localhost", "127.0.0.1", *proxy.AZURE_HOSTS).configure_cert(context)
     return context
 
 
@@ -193,6 +218,7 @@ def _answer(service: Service, routes: Sequence[_Route], request: Request, conten
         parts=parts,
         query={name.lower(): value for name, value in query},
         content=content,
+        base_url=f"https://{request.url.netloc}",
     )
     try:
         found = _handled(endpoint, call, request.headers.get("authorization", ""))

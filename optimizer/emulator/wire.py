@@ -110,7 +110,6 @@ class Service:
     """The world behind the server, and what the server itself remembers."""
 
     world: World
-    base_url: str
     operations: dict[str, Operation] = field(default_factory=dict)
     reports: dict[str, Json] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -190,6 +189,8 @@ class Call:
     query: Mapping[str, str]
     """Query parameters by name in lower case."""
     content: bytes
+    base_url: str
+    """How the client calls the server; links lead back the same way."""
 
     @property
     def world(self) -> World:
@@ -222,7 +223,7 @@ class Call:
 
     def link(self, **changed: str) -> str:
         """Return this request's absolute address with some query parameters set."""
-        return f"{self.service.base_url}{self.path}?{urlencode(dict(self.query) | changed)}"
+        return f"{self.base_url}{self.path}?{urlencode(dict(self.query) | changed)}"
 
 
 Handler: TypeAlias = Callable[[Call], Answer]
