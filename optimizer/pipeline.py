@@ -25,6 +25,7 @@ from optimizer.collectors.imports import ImportReport
 from optimizer.collectors.inventory import collect_inventory, resource_rows, subscription_of
 from optimizer.collectors.prices import PriceReport, freshness
 from optimizer.collectors.prices import refresh_prices as refreshing
+from optimizer.collectors.unverified import turned_out
 from optimizer.config import Settings
 from optimizer.errors import ConfigError, NoDataError
 from optimizer.model import Estimate, Finding, Kind, Window
@@ -383,7 +384,9 @@ def snoozes(settings: Settings) -> tuple[Snooze, ...]:
 
 def doctor(settings: Settings, *, subscriptions: Sequence[str] = ()) -> tuple[Check, ...]:
     """Check credential, permissions, limits and freshness; raises nothing that Azure may say."""
-    return (*check(connect(settings.azure), subscriptions), freshness(Lake(settings.lake)))
+    lake = Lake(settings.lake)
+    asked = check(connect(settings.azure), subscriptions)
+    return (*asked, freshness(lake), *turned_out(lake))
 
 
 def detectors() -> tuple[Any, ...]:
