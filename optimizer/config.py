@@ -32,6 +32,8 @@ class AzureSettings(_Frozen):
     Azure accepts."""
     read_timeout_seconds: float = Field(120.0, gt=0)
     """How long an answer may keep silent before it is asked for again."""
+    billing_account: str | None = None
+    """Whose savings plans and reservations are read; None: commitments stay unknown."""
     max_concurrency: int = Field(8, ge=1, le=32)
 
 

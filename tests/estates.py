@@ -291,6 +291,22 @@ def quota(of: Arm, family: str, cores: int) -> Arm:
     }
 
 
+def commitment(account: str, utilisation: float, *, kind: str = "SavingsPlan") -> Arm:
+    """Return a commitment of a billing account and how many percent of it are used."""
+    return {
+        "id": f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.CostManagement/commitments"
+        f"/{kind}-{utilisation}",
+        "name": f"{kind}-{utilisation}",
+        "type": "Microsoft.CostManagement/commitments",
+        "properties": {
+            "billingAccountId": account,
+            "kind": kind,
+            "armSkuName": "Compute_Savings_Plan",
+            "utilizationPercentage": utilisation,
+        },
+    }
+
+
 def requests(
     on: Arm, start_utc: datetime, minutes: int, per_minute: float, *, service_ms: float = 50.0
 ) -> list[Row]:

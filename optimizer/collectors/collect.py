@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from optimizer.azure.connect import Connection
 from optimizer.collectors.agreement import instance_disagreements, node_disagreements
+from optimizer.collectors.commitments import collect_commitments
 from optimizer.collectors.costs import collect_costs
 from optimizer.collectors.events import collect_instance_events, collect_jobs, over_and_open
 from optimizer.collectors.inventory import (
@@ -39,6 +40,7 @@ from optimizer.model import Kind, Problem, Resource, Window
 from optimizer.store.lake import Coverage, Lake, days_of, start_of
 from optimizer.store.partials import refresh_partials
 from optimizer.store.tables import (
+    COMMITMENTS,
     COSTS,
     INSTANCE_EVENTS,
     INTERVALS,
@@ -168,6 +170,7 @@ def collect(
         _runs(run)
         _costs(run)
         _prices(run)
+        _commitments(run)
         run.write(RESOURCES, resource_rows(inventory, lake, now_utc))
     return CollectReport(
         window=run.window,
@@ -423,6 +426,20 @@ def _prices(run: _Collection) -> None:
     else:
         run.problems.extend(problems)
         run.write(PRICES, rows)
+
+
+def _commitments(run: _Collection) -> None:
+    """What the billing account committed to, where one is named: Azure lists it nowhere else."""
+    account = run.connection.access.settings.billing_account
+    if account is None:
+        return
+    run.progress("commitments", 0, None)
+    rows = run.tolerated(
+        lambda: collect_commitments(run.connection, account, run.window),
+        f"billing account {account}",
+    )
+    if rows is not None:
+        run.write(COMMITMENTS, rows)
 
 
 def _together(

@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 from optimizer.emulator import (
     api_activity,
     api_arm,
+    api_benefits,
     api_costs,
     api_graph,
     api_logs,
@@ -193,6 +194,7 @@ def _routes() -> Sequence[_Route]:
         api_logs,
         api_activity,
         api_costs,
+        api_benefits,
         api_prices,
         api_graph,
     )
