@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 WORKERS ?= 2
 
-.PHONY: install demo app test check lock screenshots clean browser
+.PHONY: install demo app test check lock screenshots clean browser real-client
 
 install: $(READY)
 
@@ -56,6 +56,10 @@ lock:
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--output-file requirements.lock
+
+# Cloud Custodian as it is on PyPI, in a throw-away environment (docs/other-clients.md).
+real-client: $(READY)
+	$(BIN)/python -m benchmarks.real_client
 
 clean:
 	rm -rf .venv .optimizer .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -120,6 +120,8 @@ class Emulator:
     url: str
     ca_file: str
     now_utc: datetime
+    subscription_ids: tuple[str, ...] = ()
+    proxy: str | None = None
 
     def advance(self, hours: float) -> None:
         """Move its clock forward."""
@@ -144,6 +146,10 @@ class Emulator:
         answer = self._call("GET", "/emulator/requests")
         return {api: n for api, n in answer["by_api"].items() if api != "emulator"}
 
+    def versions(self) -> dict[str, int]:
+        """Return how many requests came with which api-version, so far."""
+        return dict(self._call("GET", "/emulator/requests")["by_version"])
+
     def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
         trusted = ssl.create_default_context(cafile=self.ca_file)
         connection = HTTPSConnection(urlsplit(self.url).netloc, context=trusted)
@@ -157,20 +163,26 @@ class Emulator:
 
 
 @contextmanager
-def emulator(estate: Path) -> Iterator[Emulator]:
-    """Run an emulator on an estate folder; it ends with the block.
+def emulator(estate: Path, *options: str) -> Iterator[Emulator]:
+    """Run an emulator on an estate folder, with options of its command; it ends with the block.
 
     Raises:
         LoopError: it did not start.
     """
-    command = [sys.executable, "-m", "optimizer", "emulator", str(estate), "--port", "0"]
+    command = [sys.executable, "-m", "optimizer", "emulator", str(estate), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
                 raise LoopError(f"the emulator did not start on {estate}")
             said = json.loads(line)
-            yield Emulator(said["url"], said["ca_file"], utc(said["now_utc"]))
+            yield Emulator(
+                said["url"],
+                said["ca_file"],
+                utc(said["now_utc"]),
+                tuple(said["subscription_ids"]),
+                said.get("proxy"),
+            )
         finally:
             process.terminate()
 

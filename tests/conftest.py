@@ -33,6 +33,8 @@ class Emulator:
     now_utc: datetime
     """The virtual now when it began."""
     subscription_ids: tuple[str, ...]
+    proxy: str | None
+    """Where it plays Azure's own addresses, if asked to."""
     process: subprocess.Popen[str]
 
     @property
@@ -101,6 +103,7 @@ def running(
                 ca_file=Path(said["ca_file"]),
                 now_utc=utc(said["now_utc"]),
                 subscription_ids=tuple(said["subscription_ids"]),
+                proxy=said.get("proxy"),
                 process=process,
             )
         finally:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from optimizer.azure.connect import Connection, connect
-from optimizer.azure.costs import rows_of
 from optimizer.collectors.costs import (
     collect_costs,
     distinct_tag,
@@ -30,7 +29,6 @@ from tests.estates import (
     workspace,
     write_estate,
 )
-from tests.recorded import answers
 
 HOME = workspace()
 SCOPE = HOME["id"].lower()
@@ -46,12 +44,6 @@ def resource(document: dict[str, Any]) -> Resource:
     found = compute_resource(document, workspace_resource(HOME), {})
     assert found
     return found
-
-
-def test_recorded_query_rows_are_read_by_name() -> None:
-    body = answers("CostFilterTest.test_cost_resource")[-1]
-    (row,) = rows_of(body["properties"])
-    assert (row["PreTaxCost"], row["Currency"]) == (0.16403, "USD")
 
 
 def test_a_tag_must_tell_the_computes_apart() -> None:

@@ -17,7 +17,6 @@ from optimizer.errors import TruncatedError
 from optimizer.model import Kind, Resource, Window
 from tests.conftest import Emulator
 from tests.estates import GPU_SKU, START_UTC, cluster, instance, job, workspace, write_estate
-from tests.recorded import recorded
 
 MINUTE = timedelta(minutes=1)
 DAY = Window(start_utc=START_UTC, end_utc=START_UTC + timedelta(days=1))
@@ -153,15 +152,6 @@ def test_large_clusters_are_asked_by_the_hour_and_never_with_too_many_series() -
         (2, timedelta(hours=1)),
         (1, timedelta(hours=1)),
     }
-
-
-def test_the_documented_answer_is_read() -> None:
-    example = recorded("azure/examples/doc-metrics-getBatch.json")
-    (one,) = parse_batch(orjson.dumps(example["response"]))
-    assert one.dimensions == {"apiname": "EntityGroupTransaction"}
-    assert one.resource_id.endswith("/storageaccounts/testaccount")
-    assert one.maximum.tolist() == [10976, 10980]
-    assert one.times[1] == np.datetime64("2023-04-21T12:00:00")
 
 
 def answer(points: list[dict[str, Any]], *, number: int = 1) -> bytes:

@@ -304,16 +304,6 @@ def test_a_real_file_is_accounted_for_or_refused(file: Path) -> None:
     assert kept + aside == pytest.approx(sum(float(row[column]) for row in rows))
 
 
-def test_recorded_lines_of_instances(tmp_path: Path) -> None:
-    rows = recorded("azure/examples/rec-ea-amortizedcost-azureml-rows.json")
-    found = read_export(written(tmp_path, rows), metric=Metric.AMORTIZED).kept
-    assert sorted(row["component"] for row in found) == [
-        *("bandwidth", "bandwidth", "disk", "ip", "load_balancer")
-    ]
-    assert {row["compute_name"] for row in found} == {"azurepc", "samutrej1"}
-    assert sum(row["effective_cost"] for row in found) == pytest.approx(0.03006758)
-
-
 @pytest.mark.parametrize("version", ["1.0r2", "1.2", "1.2-preview"])
 def test_the_columns_of_every_version_of_focus_are_known(version: str, tmp_path: Path) -> None:
     columns = recorded(f"azure/examples/export-columns-focuscost_{version}.json")

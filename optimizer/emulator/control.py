@@ -55,6 +55,7 @@ def _requests(call: Call) -> Answer:
             "total": service.by_api.total(),
             "by_api": dict(service.by_api),
             "by_request": dict(service.by_request),
+            "by_version": dict(service.by_version),
             "refused": dict(service.refused),
         }
     )

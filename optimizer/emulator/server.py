@@ -211,7 +211,8 @@ def _answer(service: Service, routes: Sequence[_Route], request: Request, conten
     method = request.method
     endpoint, parts = _found(routes, method, path)
     service.by_api[endpoint.api if endpoint else "unknown"] += 1
-    service.by_request[f"{request.method} {endpoint.template if endpoint else path}"] += 1
+    asked = f"{request.method} {endpoint.template if endpoint else path}"
+    service.by_request[asked] += 1
     query = parse_qsl(request.url.query, keep_blank_values=True)
     call = Call(
         service=service,
@@ -222,6 +223,8 @@ def _answer(service: Service, routes: Sequence[_Route], request: Request, conten
         content=content,
         base_url=f"https://{request.url.netloc}",
     )
+    if version := call.query.get("api-version"):
+        service.by_version[f"{version} {asked}"] += 1
     try:
         found = _handled(endpoint, call, request.headers.get("authorization", ""))
     except Refusal as refusal:

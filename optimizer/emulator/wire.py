@@ -121,6 +121,8 @@ class Service:
     """Requests over a limit, by API."""
     by_api: Counter[str] = field(default_factory=Counter)
     by_request: Counter[str] = field(default_factory=Counter)
+    by_version: Counter[str] = field(default_factory=Counter)
+    """By api-version, and the request it was sent with."""
 
     def subscriptions(self) -> list[str]:
         """Return the ids of the estate's subscriptions, in the order of its documents."""

@@ -159,6 +159,8 @@ def lines_of_instances(found: Any, folder: Path) -> None:
         writer.writerows(found)
     rows = read_export(file, metric=Metric.AMORTIZED).kept
     assert {row["compute_name"] for row in rows} == {"azurepc", "samutrej1"}
+    components = sorted(row["component"] for row in rows)
+    assert components == ["bandwidth", "bandwidth", "disk", "ip", "load_balancer"]
     assert sum(row["effective_cost"] for row in rows) == pytest.approx(0.03006758)
 
 
@@ -181,14 +183,15 @@ def metrics_of_one(found: Any, folder: Path) -> None:
 def metrics_in_bulk(found: Any, _: Path) -> None:
     (one,) = parse_batch(orjson.dumps(found["response"]))
     assert one.dimensions == {"apiname": "EntityGroupTransaction"}
+    assert one.resource_id.endswith("/storageaccounts/testaccount")
     assert one.maximum.tolist() == [10976, 10980]
+    assert one.times[1] == np.datetime64("2023-04-21T12:00:00")
 
 
-def resource_graph(found: Any, folder: Path) -> None:
-    del folder
+def resource_graph(found: Any, _: Path) -> None:
     data = found[0]["response"]["body"]["data"]
     names = [column["name"] for column in data["columns"]]
-    machine, *_ = (workspace_resource(dict(zip(names, row, strict=True))) for row in data["rows"])
+    machine = workspace_resource(dict(zip(names, data["rows"][0], strict=True)))
     assert (machine.name, machine.region, machine.state) == (
         "cctestvm",
         "southcentralus",
