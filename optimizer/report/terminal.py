@@ -1,8 +1,10 @@
 """Tables and progress for a terminal. Foreign text is shown, never interpreted as markup."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -71,7 +73,38 @@ def print_detectors(rows: Sequence[DetectorRow]) -> None:
 
 @contextmanager
 def progress() -> Iterator[Advance]:
-    """Yield what shows progress on stderr: bars on a terminal, a line for each stage elsewhere."""
+    """Yield what shows progress on stderr: bars on a terminal, a line for each stage elsewhere.
+
+    Ctrl-C ends the work at the next step at the latest, whatever a library makes of it.
+    """
+    with _interrupted() as interrupted, _shown() as show:
+
+        def advance(stage: str, done: int, total: int | None) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            show(stage, done, total)
+
+        yield advance
+
+
+@contextmanager
+def _interrupted() -> Iterator[Event]:
+    """Yield what remembers Ctrl-C: modules that are being imported may swallow the exception."""
+    told = Event()
+
+    def tell(*_: object) -> None:
+        told.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, tell)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _shown() -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield _lines()
         return
