@@ -76,7 +76,7 @@ def _subscription(connection: Connection, subscription: str) -> Iterator[Check]:
         f"Days of costs of {subscription}", lambda: _usage_date(connection, subscription, now)
     )
     yield _open(
-        f"Computes of {subscription} in Resource Graph",
+        f"Resource Graph of {subscription}",
         lambda: _graph(connection, subscription, found),
     )
     yield _open(f"Log of run states of {subscription}", lambda: _run_states(connection, found, now))
@@ -124,10 +124,10 @@ def _graph(
 ) -> str | None:
     question = f"resources | where type =~ '{_PROVIDER.lower()}/workspaces/computes' | take 1"
     if any(True for _ in connection.graph.query(question, [subscription])):
-        return "They are there; the product reads them by workspace all the same."
+        return "It lists computes; the product reads them by workspace all the same."
     for workspace in workspaces:
         for _ in connection.arm.list(f"{workspace['id']}/computes"):
-            return "They are not there, so each workspace is asked for its own."
+            return "It lists no computes, so each workspace is asked for its own."
     return None
 
 

@@ -13,14 +13,20 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.emulator.records import Floats
 from optimizer.emulator.schedules import read_zone
 from optimizer.errors import ConfigError, EstateError
 from optimizer.units import seconds_from_iso
 
+Bools = npt.NDArray[np.bool_]
+
 MINUTES_PER_WEEK = 7 * 24 * 60
 
-Values = Sequence[float | None]
-"""A metric by the minute, the latest last; None = not measured."""
+Values = Sequence[float]
+"""A metric by the minute, the latest last; NaN = not measured."""
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
@@ -39,6 +45,7 @@ _AGGREGATE: Mapping[str, Callable[[Sequence[float]], float]] = {
     "count": lambda values: float(len(values)),
     "last": lambda values: values[-1],
 }
+_SLACK = 1e-6
 _CHANGE_COUNT, _PERCENT, _EXACT = "changecount", "percentchangecount", "exactcount"
 
 
@@ -50,6 +57,7 @@ class Rule:
     """In lower case."""
     minutes: int
     """How far back it looks."""
+    is_average: bool
     aggregate: Callable[[Sequence[float]], float]
     holds: Callable[[float, float], bool]
     threshold: float
@@ -62,11 +70,32 @@ class Rule:
 
     def measured(self, values: Values, instances: int) -> float | None:
         """Return what is compared with the threshold; None where nothing was measured."""
-        seen = [value for value in values[-self.minutes :] if value is not None]
+        seen = [value for value in values[-self.minutes :] if not math.isnan(value)]
         if not seen:
             return None
         found = self.aggregate(seen)
         return found / instances if self.per_instance and instances else found
+
+    def may_hold(self, values: Floats, instances: int) -> tuple[Bools, Bools]:
+        """Return at which minutes it may hold, and at which it measures anything at all.
+
+        It never misses one at which `measured` would hold, and says yes to few others: averages
+        are rolled along, which is not exact to the last digit. Other ways to aggregate are not
+        looked into.
+        """
+        if not self.is_average:
+            always = np.ones(len(values), dtype=np.bool_)
+            return always, always
+        seen = ~np.isnan(values)
+        count = _rolled(seen.astype(np.float64), self.minutes)
+        total = _rolled(np.where(seen, values, 0.0), self.minutes)
+        mean = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+        if self.per_instance and instances:
+            mean /= instances
+        slack = _SLACK * max(1.0, abs(self.threshold))
+        near = [np.asarray(self.holds(mean + by, self.threshold)) for by in (-slack, 0.0, slack)]
+        may: Bools = np.logical_or.reduce(near) & (count > 0)
+        return may, count > 0
 
     def target(self, instances: int) -> int:
         """Return how many instances its action leads to."""
@@ -101,6 +130,11 @@ class Autoscale:
     profiles: tuple[Profile, ...]
 
     @property
+    def is_steady(self) -> bool:
+        """Whether one profile holds at all times."""
+        return len(self.profiles) == 1
+
+    @property
     def metrics(self) -> frozenset[str]:
         """The metrics that any rule looks at."""
         return frozenset(rule.metric for profile in self.profiles for rule in profile.rules)
@@ -128,6 +162,37 @@ class Decision:
 
     instances: int
     cooldown_seconds: int = 0
+
+
+def may_decide(
+    profile: Profile, instances: int, history: Mapping[str, Floats], length: int
+) -> Bools:
+    """Return at which minutes `decide` may ask for another number of instances.
+
+    Shape: `history` as of `decide`, all of one `length`; at each minute what came before it counts.
+    """
+    if not profile.minimum <= instances <= profile.maximum:
+        return np.ones(length, dtype=np.bool_)
+    none = np.zeros(length, dtype=np.bool_)
+    found = [(rule, *rule.may_hold(history[rule.metric], instances)) for rule in profile.rules]
+    grows = np.logical_or.reduce([none, *(may for rule, may, _ in found if rule.is_out)])
+    shrinking = [may for rule, may, _ in found if not rule.is_out]
+    shrinks = np.logical_and.reduce(shrinking) if shrinking else none
+    blind = ~np.logical_or.reduce([none, *(measured for *_, measured in found)]) & bool(found)
+    asked: Bools = (
+        (grows & (instances < profile.maximum))
+        | (shrinks & (instances > profile.minimum))
+        | (blind & (instances < profile.default))
+    )
+    return asked
+
+
+def _rolled(values: Floats, minutes: int) -> Floats:
+    """Return the sum of each value and of those before it, so many in all."""
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    last = np.arange(1, len(values) + 1)
+    rolled: Floats = total[last] - total[np.maximum(last - minutes, 0)]
+    return rolled
 
 
 def decide(profile: Profile, instances: int, history: Mapping[str, Values]) -> Decision:
@@ -245,6 +310,7 @@ def _rule(name: str, rule: Mapping[str, Any]) -> Rule:
     return Rule(
         metric=str(trigger.get("metricName", "")).lower(),
         minutes=max(1, _seconds(name, trigger.get("timeWindow") or "PT10M") // 60),
+        is_average=aggregation == "average",
         aggregate=_AGGREGATE[aggregation],
         holds=_COMPARE[operator],
         threshold=float(trigger.get("threshold", 0)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optimizer.emulator.autoscale import Autoscale, Values, decide
+from optimizer.emulator.autoscale import Autoscale, decide, may_decide
 from optimizer.emulator.physics import Physics
 from optimizer.emulator.records import DeploymentMinutes, Floats, Ints
 from optimizer.emulator.serving import latency_ms, offered_load
@@ -16,6 +16,8 @@ QUANTILES: Mapping[str, float] = {
 }
 _QUANTILES = {name.lower(): part for name, part in QUANTILES.items()}
 _SECONDS_PER_MINUTE = 60
+_MINUTES_AT_A_TIME = 1440
+_NOTHING: Floats = np.zeros(0)
 _MANY = 1 << 62
 """More instances than there can be: sorts behind every step of the same second."""
 
@@ -51,6 +53,15 @@ class Requests:
         return per_minute, np.where(met, self.service_ms[inside], 0.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What some minutes ask of a deployment."""
+
+    per_minute: Floats
+    service_ms: Floats
+    load: Floats
+
+
 class Deployment:
     """A deployment in motion; its instances are a step function of time."""
 
@@ -73,7 +84,7 @@ class Deployment:
         self._requests = requests
         self._physics = physics
         self._rests_until_s = start_s
-        self._history: dict[str, list[float | None]] = {}
+        self._history: dict[str, Floats] = {}
 
     @property
     def instances(self) -> int:
@@ -123,55 +134,91 @@ class Deployment:
     # -- autoscale -------------------------------------------------------------------------------
 
     def _scale_until(self, autoscale: Autoscale, end_s: int) -> None:
-        first = self.now_s // _SECONDS_PER_MINUTE
-        minutes = np.arange(first, end_s // _SECONDS_PER_MINUTE)
+        minutes = np.arange(self.now_s // _SECONDS_PER_MINUTE, end_s // _SECONDS_PER_MINUTE)
         per_minute, service_ms = self._requests.during(minutes)
-        load = offered_load(per_minute, service_ms)
-        keep = autoscale.longest_minutes
-        rows = zip(
-            minutes.tolist(), per_minute.tolist(), service_ms.tolist(), load.tolist(), strict=True
-        )
-        for minute, requests, service, offered in rows:
-            ready = self._ready_at(minute * _SECONDS_PER_MINUTE)
-            for name in autoscale.metrics:
-                told = self._history.setdefault(name, [])
-                told.append(self._metric(name, ready, requests, service, offered))
-                del told[:-keep]
-            self.now_s = max(self.now_s, (minute + 1) * _SECONDS_PER_MINUTE)
-            if self.now_s >= self._rests_until_s:
-                self._decide(autoscale, self._history)
+        at = 0
+        while at < len(minutes):
+            stretch = slice(at, self._alike(autoscale, minutes, at))
+            asked = _Asked(
+                per_minute=per_minute[stretch],
+                service_ms=service_ms[stretch],
+                load=offered_load(per_minute[stretch], service_ms[stretch]),
+            )
+            at += self._scale_within(autoscale, minutes[stretch], asked)
 
-    def _decide(self, autoscale: Autoscale, history: Mapping[str, Values]) -> None:
-        decision = decide(autoscale.profile_at(self.now_s), self.instances, history)
-        if decision.instances != self.instances:
-            self._run(decision.instances)
-            self._rests_until_s = self.now_s + decision.cooldown_seconds
+    def _alike(self, autoscale: Autoscale, minutes: Ints, at: int) -> int:
+        """Return up to where the instances that serve, and the profile, stay as they are at `at`.
 
-    def _metric(
-        self, name: str, ready: int, requests: float, service_ms: float, load: float
-    ) -> float | None:
-        """Return what a rule sees of one minute; whatever instance it asks, all are alike."""
-        servers = ready * self.settings.servers_per_instance
+        Unless autoscale changes them there.
+        """
+        end = min(len(minutes), at + _MINUTES_AT_A_TIME)
+        second = int(minutes[at]) * _SECONDS_PER_MINUTE
+        for changed_s, _ in reversed(self.steps):
+            if changed_s + self._delay_s <= second:
+                break
+            end = min(end, -(-(changed_s + self._delay_s) // _SECONDS_PER_MINUTE) - int(minutes[0]))
+        if not autoscale.is_steady:
+            seconds = ((minutes[at:end] + 1) * _SECONDS_PER_MINUTE).tolist()
+            first = autoscale.profile_at(seconds[0])
+            others = (n for n, each in enumerate(seconds) if autoscale.profile_at(each) != first)
+            end = at + next(others, end - at)
+        return max(end, at + 1)
+
+    def _scale_within(self, autoscale: Autoscale, minutes: Ints, asked: "_Asked") -> int:
+        """Play minutes that are alike, up to the first that changes the instances; return how many.
+
+        A minute is measured as it began, and looked at when it is over.
+        """
+        ready = self._ready_at(int(minutes[0]) * _SECONDS_PER_MINUTE)
+        before = {name: self._history.get(name, _NOTHING) for name in autoscale.metrics}
+        known = {
+            name: np.concatenate([told, self._metric(name, ready, asked)])
+            for name, told in before.items()
+        }
+        past = len(next(iter(before.values()), _NOTHING))
+        profile = autoscale.profile_at((int(minutes[0]) + 1) * _SECONDS_PER_MINUTE)
+        ends_s = (minutes + 1) * _SECONDS_PER_MINUTE
+        may = may_decide(profile, self.instances, known, past + len(minutes))[past:]
+        may &= ends_s >= self._rests_until_s
+        for place in np.flatnonzero(may).tolist():
+            seen = past + place + 1
+            start = max(0, seen - autoscale.longest_minutes)
+            history = {name: told[start:seen].tolist() for name, told in known.items()}
+            decision = decide(profile, self.instances, history)
+            if decision.instances != self.instances:
+                self.now_s = max(self.now_s, int(ends_s[place]))
+                self._run(decision.instances)
+                self._rests_until_s = self.now_s + decision.cooldown_seconds
+                self._remember(known, seen, autoscale.longest_minutes)
+                return int(place) + 1
+        self.now_s = max(self.now_s, int(ends_s[-1]))
+        self._remember(known, past + len(minutes), autoscale.longest_minutes)
+        return len(minutes)
+
+    def _remember(self, known: Mapping[str, Floats], seen: int, minutes: int) -> None:
+        self._history = {name: told[max(0, seen - minutes) : seen] for name, told in known.items()}
+
+    def _metric(self, name: str, ready: int, asked: "_Asked") -> Floats:
+        """Return what a rule sees of each minute; whatever instance it asks, all are alike."""
+        physics, servers = self._physics, ready * self.settings.servers_per_instance
+        unknown = np.full(len(asked.load), np.nan)
         if name == "requestsperminute":
-            return requests
+            return asked.per_minute
         if not servers:
-            return None
-        physics, busy = self._physics, min(1.0, load / servers)
-        steady = {
+            return unknown
+        if name in _QUANTILES:
+            longest = self.settings.longest_ms
+            every = np.full(len(asked.load), servers)
+            return latency_ms(_QUANTILES[name], asked.load, asked.service_ms, every, longest)
+        busy = np.minimum(1.0, asked.load / servers)
+        values: Mapping[str, Floats | float] = {
             "cpuutilizationpercentage": cpu_percent(physics, busy),
             "gpuutilizationpercentage": 100.0 * physics.request_gpu_share * busy,
             "cpumemoryutilizationpercentage": physics.deployment_memory,
             "gpumemoryutilizationpercentage": physics.deployment_gpu_memory,
             "deploymentcapacity": float(self.instances),
         }
-        if name in steady:
-            return steady[name]
-        quantile = _QUANTILES.get(name)
-        if quantile is None or not requests:
-            return None
-        offered, service = np.array([load]), np.array([service_ms])
-        longest = self.settings.longest_ms
-        return float(latency_ms(quantile, offered, service, np.array([servers]), longest)[0])
+        return unknown if name not in values else np.zeros(len(busy)) + values[name]
 
     # -- instances -------------------------------------------------------------------------------
 
@@ -192,7 +239,7 @@ class Deployment:
         self.steps.append((self.now_s, instances))
 
 
-def cpu_percent(physics: Physics, busy: float) -> float:
+def cpu_percent(physics: Physics, busy: Floats) -> Floats:
     """Return the CPU percentage of an instance of whose places the share `busy` is taken."""
     rest = physics.deployment_cpu_at_rest
     return rest + max(0.0, 100.0 * physics.request_cpu_share - rest) * busy

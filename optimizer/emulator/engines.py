@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -111,20 +112,26 @@ def _by_resource(rows: Iterable[Row]) -> dict[str, list[tuple[int, Row]]]:
 
 def _requests(estate: Estate) -> dict[str, Requests]:
     """Return the requests of each deployment, in order of time."""
-    rows = estate.requests.sort_by("minute_utc")
+    rows = estate.requests
+    ids = pc.utf8_lower(rows["resource_id"]).combine_chunks().dictionary_encode()
     minute = rows["minute_utc"].cast(pa.int64()).to_numpy() // _US_PER_MINUTE
-    usual = estate.physics.request_service_ms
     columns = (
         minute,
         rows["requests_per_minute"].to_numpy(),
-        pc.fill_null(rows["service_ms"], usual).to_numpy(),
+        pc.fill_null(rows["service_ms"], estate.physics.request_service_ms).to_numpy(),
     )
-    keys = np.array([arm.key(each) for each in rows["resource_id"].to_pylist()], dtype=object)
-    return {
-        key: Requests(minute=of[0], per_minute=of[1], service_ms=of[2])
-        for key in dict.fromkeys(keys.tolist())
-        for of in [[column[keys == key] for column in columns]]
-    }
+    whose = ids.indices.to_numpy()
+    order = np.lexsort((minute, whose))
+    ends = np.searchsorted(whose[order], np.arange(len(ids.dictionary) + 1))
+    found: dict[str, Requests] = {}
+    for resource_id, places in zip(
+        ids.dictionary.to_pylist(), (order[a:b] for a, b in pairwise(ends.tolist())), strict=True
+    ):
+        at, per_minute, service_ms = (column[places] for column in columns)
+        found[arm.key(resource_id)] = Requests(
+            minute=at, per_minute=per_minute, service_ms=service_ms
+        )
+    return found
 
 
 def _make_cluster(

@@ -163,8 +163,7 @@ def _latency_measure(quantile: float) -> Measure:
 
 
 def _cpu(world: World, busy: Floats) -> Floats:
-    rest, full = (cpu_percent(world.estate.physics, share) for share in (0.0, 1.0))
-    return rest + (full - rest) * busy
+    return cpu_percent(world.estate.physics, busy)
 
 
 def _gpu(world: World, busy: Floats) -> Floats:

@@ -257,6 +257,43 @@ def test_playing_in_pieces_is_playing_at_once(tmp_path: Path) -> None:
     assert cost_of(whole, blue) > 48 * 0.25
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_looking_where_something_may_happen_is_looking_every_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    blue = deployment(EP, concurrency=int(random.integers(1, 4)))
+    rules = (
+        scale_rule("GreaterThan", 60, "Increase", by=int(random.integers(1, 4)), minutes=3),
+        scale_rule("LessThan", 40, "Decrease", minutes=int(random.integers(5, 30))),
+        scale_rule("GreaterThan", 900, "Increase", metric="RequestLatency_P95", cooldown="PT20M"),
+    )
+    asked = [
+        row
+        for hour in np.sort(random.choice(72, 30, replace=False)).tolist()
+        for row in requests(
+            blue,
+            START_UTC + hour * HOUR,
+            int(random.integers(5, 60)),
+            float(random.integers(30, 900)),
+            service_ms=400,
+        )
+    ]
+    physics = {"deployment_start_seconds": int(random.choice([0, 90, 300]))}
+    files: dict[str, Any] = {"requests": asked, "days": 3, "physics": physics}
+    quick = world(tmp_path / "quick", blue, autoscale(blue, *rules), **files)
+    monkeypatch.setattr(
+        "optimizer.emulator.deployments.may_decide",
+        lambda _profile, _instances, _history, length: np.ones(length, dtype=np.bool_),
+    )
+    slow = world(tmp_path / "slow", blue, autoscale(blue, *rules), **files)
+    first, last = START_S // 60, START_S // 60 + 3 * 1440
+    seen, expected = (each.deployment_minutes(blue["id"], first, last) for each in (quick, slow))
+    assert seen.instances.tolist() == expected.instances.tolist()
+    assert seen.ready.tolist() == expected.ready.tolist()
+    assert len(set(seen.instances.tolist())) > 2
+
+
 # -- writes and refusals -------------------------------------------------------------------------
 
 
