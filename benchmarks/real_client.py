@@ -107,12 +107,8 @@ def run(custodian: Path, azure: Emulator, policy: str) -> Run:
     with tempfile.TemporaryDirectory() as out:
         command = [str(custodian), "run", "--cache-period", "0", "-s", out, "-p", policy]
         begun = time.perf_counter()
-        subprocess.run(
-            [*command, str(POLICIES)],
-            env=os.environ | variables(azure),
-            check=True,
-            capture_output=True,
-        )
+        env = os.environ | variables(azure)
+        subprocess.run([*command, str(POLICIES)], env=env, check=True, capture_output=True)
         seconds = time.perf_counter() - begun
         resources = json.loads((Path(out) / policy / "resources.json").read_text("utf-8"))
     return Run(
