@@ -19,7 +19,7 @@ from optimizer.errors import (
     UnreachableError,
 )
 from tests.conftest import Emulator
-from tests.estates import SUBSCRIPTION, cluster, workspace, write_estate
+from tests.estates import SUBSCRIPTION, cluster, instance, workspace, write_estate
 
 VISION = workspace("ws-vision")["id"]
 KEPT = f"{VISION}/computes/gpu-kept"
@@ -147,3 +147,19 @@ def test_the_doctor_names_what_is_missing(azure: Emulator) -> None:
     failed = [c for c in check(door_to(azure), (SUBSCRIPTION,)) if c.ok is False]
     assert [c.name for c in failed] == [f"Costs of {SUBSCRIPTION}"]
     assert "Microsoft.CostManagement/query" in failed[0].detail
+
+
+def test_the_doctor_survives_what_the_sdk_cannot_read(
+    emulator: Callable[[Path], Emulator], tmp_path: Path
+) -> None:
+    home = workspace("ws-apps")
+    notebook = instance(home, "ci-apps")
+    notebook["properties"]["properties"]["customServices"] = [
+        {"name": "rstudio", "endpoints": [{"protocol": "http", "name": "ui", "target": 8787}]}
+    ]
+    door = door_to(emulator(write_estate(tmp_path / "apps", resources=[home, notebook], days=1)))
+    (found,) = [c for c in check(door, (SUBSCRIPTION,)) if c.name == "Computes of ws-apps"]
+    assert (found.ok, "such as a custom application without a port" in found.detail) == (
+        False,
+        True,
+    )

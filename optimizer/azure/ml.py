@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from optimizer.azure.access import Access, azure_errors
+from optimizer.errors import AzureError
 
 with warnings.catch_warnings():
     # Hundreds, about a marshmallow that azure-ai-ml itself rules out; users can do nothing of it.
@@ -33,9 +34,20 @@ class MachineLearning:
             return [w.id for w in client.workspaces.list(scope="subscription")]
 
     def computes(self, workspace_id: str) -> list[str]:
-        """Return the names of a workspace's computes. Raises AzureError."""
+        """Return the names of a workspace's computes.
+
+        Raises:
+            AzureError: Azure refuses, or azure-ai-ml cannot read one of the documents: it falls
+                over a custom application whose endpoint says no port.
+        """
         with azure_errors(f"the computes of {workspace_id}"):
-            return [compute.name for compute in self._of(workspace_id).compute.list()]
+            try:
+                return [compute.name for compute in self._of(workspace_id).compute.list()]
+            except TypeError as error:
+                raise AzureError(
+                    f"azure-ai-ml cannot read a compute of {workspace_id}, such as a custom "
+                    "application without a port; `optimizer collect` reads it all the same."
+                ) from error
 
     def jobs(self, workspace_id: str) -> list[str]:
         """Return the names of a workspace's active jobs. Raises AzureError."""
