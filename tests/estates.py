@@ -445,7 +445,9 @@ def write_estate(  # noqa: PLR0913 - one keyword for each file of the folder
     return folder
 
 
-def write_small_estate(folder: Path) -> Path:
+def write_small_estate(
+    folder: Path, *, more: Iterable[Arm] = (), requests: Iterable[Row] = ()
+) -> Path:
     """Write two workspaces in two subscriptions with three clusters and three instances.
 
     Three weeks have passed and one is to come. `gpu-kept` keeps two nodes for nothing,
@@ -489,9 +491,11 @@ def write_small_estate(folder: Path) -> Path:
             forgotten,
             guarded,
             stopped,
+            *more,
         ],
         jobs=jobs,
         sessions=sessions,
+        requests=requests,
     )
 
 

@@ -15,10 +15,3 @@ def recorded(path: str) -> Any:
     if not file.exists():
         pytest.skip(f"the recorded payload {path} is not at hand")
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-def answers(cassette: str) -> list[dict[str, Any]]:
-    """Return the bodies of a recorded conversation, in order."""
-    folder = "data/billing/aml_api_cassettes"
-    interactions = recorded(f"{folder}/{cassette}.json")["interactions"]
-    return [each["response"]["body"]["data"] for each in interactions]

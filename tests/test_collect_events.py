@@ -7,7 +7,6 @@ import pytest
 from optimizer.collectors.events import event_row, job_row, last_operation_row, over_and_open
 from optimizer.collectors.inventory import compute_resource, workspace_resource
 from tests.estates import instance, workspace
-from tests.recorded import answers
 
 AT = "2026-01-05T09:00:00.5Z"
 PROVIDER = "Microsoft.MachineLearningServices/workspaces/computes"
@@ -117,13 +116,6 @@ def test_a_sweep_tells_what_its_trials_run_on() -> None:
         )
     )
     assert (row["nodes"], row["time_limit_minutes"], row["kind"]) == (2, 90, "sweep")
-
-
-def test_a_recorded_job() -> None:
-    (document,) = answers("MachineLearningJobTest.machine-learning-jobs")[1]["value"]
-    row = job_row(document)
-    assert (row["kind"], row["has_early_termination"]) == ("sweep", False)
-    assert row["job_id"].endswith("/jobs/cctest-sweep-job")
 
 
 def test_jobs_are_over_or_open() -> None:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from optimizer.collectors.inventory import (
     managed,
     workspace_resource,
 )
-from optimizer.collectors.workspaces import logged_to, quotas_of
+from optimizer.collectors.workspaces import logged_to
 from optimizer.model import Kind, Resource
 from tests.estates import (
     autoscale,
@@ -23,7 +22,6 @@ from tests.estates import (
     scale_rule,
     workspace,
 )
-from tests.recorded import answers, recorded
 
 HOME = workspace_resource(workspace())
 
@@ -175,69 +173,3 @@ def test_only_logs_that_can_be_asked_for_count() -> None:
     assert logged_to([to_storage, off]) == {}
     (target,) = logged_to([everything])["allLogs"]
     assert target.endswith("/workspaces/logs")
-
-
-def test_the_documented_quotas() -> None:
-    example = recorded("azure/examples/spec-usages-list.json")
-    documents = example["responses"]["200"]["body"]["value"]
-    group = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg"
-    place = f"{group}/providers/Microsoft.MachineLearningServices/workspaces"
-    mine, other = (
-        replace(HOME, resource_id=f"{place}/{name}".lower()) for name in ("demo_workspace1", "ws2")
-    )
-    found = quotas_of(mine, documents)
-    assert [each["of"] for each in found] == [
-        "totalCores",
-        "dedicatedCores",
-        "vmFamily",
-        "workspaces",
-        "lowPriorityCores",
-        "vmFamily",
-    ]
-    assert found[3]["limit"] == 24
-    assert found[5] == {
-        "of": "vmFamily",
-        "name": "Standard NC Family Cluster LowPriority vCPUs",
-        "used": 18,
-        "limit": None,
-    }
-    assert len(quotas_of(other, documents)) == 5
-
-
-def test_a_recorded_endpoint_has_no_traffic_to_share() -> None:
-    found = answers("MachineLearningOnlineEndpointTest.machine-learning-online-endpoints")
-    (recorded_endpoint,) = found[1]["value"]
-    assert recorded_endpoint["kind"] == "Managed"
-    document = deployment(recorded_endpoint)
-    assert deployment_resource(document, HOME, {}).settings["endpoint"] == recorded_endpoint["name"]
-
-
-@pytest.mark.parametrize("cassette", ["test_query", "test_additional_attributes"])
-def test_a_recorded_workspace_and_its_cluster(cassette: str) -> None:
-    found = answers(f"MachineLearningWorkspaceComputeInstancesFilterTest.{cassette}")
-    home = workspace_resource(found[0]["value"][0])
-    spelling = {"standard_d1_v2": "Standard_D1_v2"}
-    compute = compute_resource(found[1]["value"][0], home, spelling)
-    assert compute
-    assert (home.region, f"{home.created_utc:%F %T}") == ("eastus", "2022-08-31 08:12:07")
-    assert (compute.sku, compute.vm_priority) == ("Standard_D1_v2", "low_priority")
-    assert compute.settings == {"min_nodes": 0, "max_nodes": 2, "idle_seconds": 120}
-    assert compute.workspace_id == home.resource_id
-
-
-@pytest.mark.parametrize(
-    ("file", "kind", "owner", "state"),
-    [
-        ("AmlCompute", Kind.CLUSTER, None, "Resizing"),
-        ("ComputeInstance", Kind.INSTANCE, "foobar@microsoft.com", "Running"),
-    ],
-)
-def test_the_documented_examples(file: str, kind: Kind, owner: str | None, state: str) -> None:
-    example = recorded(f"azure/examples/spec-compute-get-{file}.json")
-    found = read(example["responses"]["200"]["body"])
-    assert (found.kind, found.owner, found.state, found.sku) == (
-        kind,
-        owner,
-        state,
-        "STANDARD_NC6",
-    )

@@ -126,6 +126,14 @@ OPERATIONS = (
         answered="CostDetailsOperationResults",
     ),
     Operation(
+        file=COSTS,
+        method="GET",
+        path="/billingAccounts/{billingAccountId}"
+        "/providers/Microsoft.CostManagement/benefitUtilizationSummaries",
+        answered="BenefitUtilizationSummary",
+        page="value",
+    ),
+    Operation(
         file=METRICS,
         method="GET",
         path="/{resourceUri}/providers/Microsoft.Insights/metrics",

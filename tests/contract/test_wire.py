@@ -17,12 +17,24 @@ from tests.conftest import running
 from tests.contract.operations import OUTSIDE, Outside, check, known
 from tests.contract.recorder import Exchange, exchanges
 from tests.emulator.sdk import Sdk
-from tests.estates import write_small_estate
+from tests.estates import (
+    START_UTC,
+    autoscale,
+    commitment,
+    deployment,
+    endpoint,
+    quota,
+    requests,
+    scale_rule,
+    workspace,
+    write_small_estate,
+)
 from tests.recorded import recorded
 
 API = "2025-12-01"
 GROUP = "/subscriptions/s/resourceGroups/g"
 WORKSPACE_ID = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/ws-vision"
+ACCOUNT = "123456"
 CLUSTER_ID = f"{WORKSPACE_ID}/computes/gpu-kept"
 
 
@@ -31,13 +43,26 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> list[Exchange]:
     """Return what is said while the product does its whole job, and undoes it."""
     folder = tmp_path_factory.mktemp("product")
     file = folder / "exchanges"
-    estate = write_small_estate(folder / "estate")
+    vision = workspace("ws-vision")
+    serving = endpoint(vision, traffic={"blue": 100})
+    blue = deployment(serving)
+    estate = write_small_estate(
+        folder / "estate",
+        more=[
+            *(serving, blue, autoscale(blue, scale_rule("GreaterThan", 70, "Increase"))),
+            quota(vision, "standardDSv2Family", 48),
+            commitment(ACCOUNT, 97.5),
+        ],
+        requests=requests(blue, START_UTC + timedelta(days=20), 60, 30.0),
+    )
     with (
         running(estate, file, program="tests.contract.recorder") as emulator,
         pytest.MonkeyPatch.context() as patch,
     ):
         for name, value in (emulator.environment | {"OPTIMIZER_HOME": str(folder)}).items():
             patch.setenv(name, value)
+        (folder / "optimizer.toml").write_text(f'[azure]\nbilling_account = "{ACCOUNT}"\n')
+        patch.chdir(folder)
         plan = folder / "plan.json"
         _optimizer("doctor", "--json")
         _optimizer("collect", "--days", "14", "--json")
@@ -112,6 +137,12 @@ def test_the_product_was_seen_at_all_its_work(product: list[Exchange]) -> None:
         ("POST", "resources"),
         ("GET", "computes"),
         ("GET", "jobs"),
+        ("GET", "schedules"),
+        ("GET", "deployments"),
+        ("GET", "autoscaleSettings"),
+        ("GET", "diagnosticSettings"),
+        ("GET", "usages"),
+        ("GET", "benefitUtilizationSummaries"),
         ("POST", "query"),
         ("POST", "metrics:getBatch"),
         ("GET", "values"),
