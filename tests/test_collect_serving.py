@@ -262,6 +262,33 @@ def test_the_costs_of_a_deployment_are_found_by_its_tags(lake: Lake, served: Emu
         assert mine["billed_cost"].sum() == pytest.approx(bill[which["id"]], abs=0.01)
 
 
+@pytest.mark.parametrize("tags", [{}, {"compute": "c"}])
+def test_without_cost_details_the_query_tells_deployments_from_the_rest(
+    emulator: Callable[[Path], Emulator], tmp_path: Path, tags: dict[str, str]
+) -> None:
+    machines = cluster(WS, "c", minimum=1, tags=tags)
+    folder = write_estate(
+        tmp_path / "queried",
+        resources=[WS, machines, EP, BLUE, GREEN],
+        days=DAYS,
+        telemetry={"cost_details": False},
+    )
+    azure, lake = emulator(folder), Lake(tmp_path / "lake")
+    run(azure, lake)
+    bill = azure.bill(START_UTC, azure.now_utc)
+    costs = lake.read(COSTS)
+    assert costs["billed_cost"].sum() == pytest.approx(bill["total"], abs=0.01)
+    for which in (BLUE, GREEN, *([machines] if tags else [])):
+        mine = of(costs, which)
+        mine = mine[mine["component"] == "vm"]
+        assert set(mine["attribution"]) == {"tag"}
+        vm, extras = mine["billed_cost"].sum(), 1 if which is machines else 0.01
+        assert vm == pytest.approx(bill["by_resource"][which["id"]], abs=extras)
+    rest = of(costs, WS)
+    left = rest.loc[rest["component"] == "vm", "billed_cost"].sum()
+    assert left == pytest.approx(0 if tags else DAYS * 24 * 0.25, abs=0.01)
+
+
 def test_a_later_collection_brings_what_came_since(
     emulator: Callable[[Path], Emulator], folder: Path, tmp_path: Path
 ) -> None:

@@ -397,8 +397,14 @@ def _costs(run: _Collection) -> None:
             for c in run.inventory.of_kind(Kind.CLUSTER, Kind.INSTANCE)
             if subscription_of(c.resource_id) == subscription
         ]
+        deployments = [
+            d
+            for d in run.deployments_of(run.workspaces)
+            if subscription_of(d.resource_id) == subscription
+        ]
         found = run.tolerated(
-            partial(collect_costs, run.connection, subscription, computes, window), scope
+            partial(collect_costs, run.connection, subscription, computes, window, deployments),
+            scope,
         )
         if found is not None:
             run.problems.extend(found[1])

@@ -6,7 +6,9 @@ a value of its own (tag). What neither tells stays the workspace's, with no attr
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -34,18 +36,25 @@ from optimizer.store.tables import COSTS
 from optimizer.units import utc
 
 _VM_CATEGORY = "Virtual Machines"
+_DEPLOYMENT_TAG = "azuremldeployment"
+"""What Azure itself puts on the costs of a deployment."""
 _USE = ("list_cost", "contracted_cost", "quantity")
 _SUMS = ("billed_cost", "effective_cost", "list_cost", "contracted_cost", "quantity")
 _LABELS = tuple(name for name in COSTS.schema.names if name not in _SUMS)
 
 
 def collect_costs(
-    connection: Connection, subscription: str, computes: Sequence[Resource], window: Window
+    connection: Connection,
+    subscription: str,
+    computes: Sequence[Resource],
+    window: Window,
+    deployments: Sequence[Resource] = (),
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the rows of `tables.COSTS` of one subscription, and why they are not exact.
 
     Cost details are asked for first. Where the subscription's offer has none, the query API
-    answers by day, with at most one tag beside the workspace.
+    answers by day, with at most one tag beside the workspace: one that tells the computes apart,
+    and for machines also the one by which Azure tells deployments apart.
 
     Raises:
         AzureError: they cannot be read now; another time they may, so nothing lesser stands in.
@@ -58,10 +67,25 @@ def collect_costs(
     else:
         return pd.concat(parts), []
     tag = distinct_tag(computes)
-    rows = [
-        row for month in months for row in _queried(connection, subscription, computes, tag, *month)
-    ]
+    tagged = [d for d in deployments if tag and tag_of(d.tags, tag)]
+    owners = [*tagged, *computes]
+    question = _Question(
+        tag=tag,
+        by_tag={(c.workspace_id, tag_of(c.tags, tag)): c for c in owners} if tag else {},
+        deployments=by_name([d for d in deployments if d not in tagged]),
+    )
+    rows = [row for month in months for row in _queried(connection, subscription, question, *month)]
     return merged(rows), [problem]
+
+
+def by_name(deployments: Sequence[Resource]) -> dict[tuple[str, str], Resource]:
+    """Return deployments by workspace and name, without those that share theirs with another.
+
+    Azure tags a cost with the names of endpoint and deployment, and a query groups by one of them.
+    """
+    names = Counter((d.workspace_id, d.name.lower()) for d in deployments)
+    keys = {d.resource_id: (d.workspace_id, d.name.lower()) for d in deployments}
+    return {keys[d.resource_id]: d for d in deployments if names[keys[d.resource_id]] == 1}
 
 
 def both_metrics(actual: Sequence[Row], amortized: Sequence[Row]) -> pd.DataFrame:
@@ -172,29 +196,58 @@ def _detail_rows(file: Path, metric: Metric) -> Sequence[Row]:
         raise AzureError(str(error)) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """How computes and deployments are told apart by tags."""
+
+    tag: str | None
+    by_tag: Mapping[tuple[str, str], Resource]
+    deployments: Mapping[tuple[str, str], Resource]
+
+
 def _queried(
-    connection: Connection,
-    subscription: str,
-    computes: Sequence[Resource],
-    tag: str | None,
-    first: date,
-    last: date,
+    connection: Connection, subscription: str, asked: _Question, first: date, last: date
 ) -> Iterator[Row]:
     scope = f"/subscriptions/{subscription}"
-    by_tag = {(c.workspace_id, tag_of(c.tags, tag)): c for c in computes} if tag else {}
     whole = [
         (str(record["MeterCategory"]), row)
         for record in connection.costs.query(scope, spend_by_category(first, last))
         if (row := query_row(record, {}))
     ]
     # A tag tells the computes of every category apart; without one only machines have a series.
-    split = {category for category, _ in whole if tag or category == _VM_CATEGORY}
+    split = {category for category, _ in whole if asked.tag or category == _VM_CATEGORY}
     yield from (row for category, row in whole if category not in split)
-    for category in sorted(split):
+
+    def within(
+        category: str, tag: str | None, owners: Mapping[tuple[str, str], Resource]
+    ) -> list[tuple[bool, Row]]:
+        """Return whether each row has a value of the tag, and the row."""
         question = spend_within(category, first, last, tag=tag)
-        for record in connection.costs.query(scope, question):
-            if row := query_row({"MeterCategory": category} | record, by_tag):
-                yield row
+        records = ({"MeterCategory": category} | r for r in connection.costs.query(scope, question))
+        return [(bool(r.get("TagValue")), row) for r in records if (row := query_row(r, owners))]
+
+    for category in sorted(split):
+        has_deployments = category == _VM_CATEGORY and asked.deployments
+        if has_deployments and not asked.tag:
+            yield from (row for _, row in within(category, _DEPLOYMENT_TAG, asked.deployments))
+            continue
+        rows = within(category, asked.tag, asked.by_tag)
+        if has_deployments:
+            found = within(category, _DEPLOYMENT_TAG, asked.deployments)
+            served = [row for _, row in found if row["attribution"]]
+            yield from served
+            rows = [(tagged, row if tagged else _less(row, served)) for tagged, row in rows]
+        yield from (row for _, row in rows)
+
+
+def _less(row: Row, served: Sequence[Row]) -> Row:
+    """Return what a workspace's untagged spend of a day leaves once its deployments are told."""
+    place = ("workspace_id", "charge_date")
+    mine = [each for each in served if all(each[name] == row[name] for name in place)]
+    return row | {
+        name: None if row[name] is None else row[name] - sum(each[name] or 0.0 for each in mine)
+        for name in ("billed_cost", "quantity")
+    }
 
 
 def _dimension(name: str) -> Row:
