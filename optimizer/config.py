@@ -6,9 +6,18 @@ Every `OPTIMIZER_…` variable beats the file; a flag of the command line beats 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+)
 
 from optimizer.errors import ConfigError
 
@@ -52,6 +61,12 @@ class MailSettings(_Frozen):
     """Where the mail's links point; None: the mail names the command instead."""
 
 
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"there is no time zone {name!r} in the IANA database")
+    return name
+
+
 class AnalysisSettings(_Frozen):
     """Assumptions the data cannot settle; every one is printed beside what rests on it."""
 
@@ -70,6 +85,8 @@ class AnalysisSettings(_Frozen):
     silent_deployments_are_idle: bool = False
     """Whether a minute in which a deployment had instances, and Azure told no number of requests,
     had none. Azure's documents do not say whether 0 is told; `optimizer doctor` sees it."""
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """Whose clock proposed schedules follow, by its IANA name such as `Europe/Berlin`."""
     ignore: tuple[str, ...] = ()
     """`detector` or `resource name` or `detector:resource name` to leave out."""
 

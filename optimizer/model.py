@@ -156,6 +156,25 @@ class ClusterSettings:
     max_nodes: int
     idle_seconds: int
     """`nodeIdleTimeBeforeScaleDown`."""
+    sku: str | None = None
+    """None: as it was bought."""
+    vm_priority: str | None = None
+    """None: as it was bought."""
+    time_limits: tuple[tuple[str, float], ...] = ()
+    """Minutes after which runs of an experiment are ended, by its name."""
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTime:
+    """A weekly schedule that stops a compute instance."""
+
+    days: tuple[str, ...]
+    """`Monday` to `Sunday`, as Azure spells them."""
+    hour: int
+    minute: int = 0
+    time_zone: str = "UTC"
+    """A name of the IANA database; Azure takes Windows' names, see `units`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +183,11 @@ class InstanceSettings:
 
     idle_shutdown_minutes: int | None
     """None: it runs until somebody stops it."""
+    stops: tuple[StopTime, ...] = ()
+    """Weekly schedules that stop it; nothing starts it but its user."""
+    sku: str | None = None
+    """None: as it was bought."""
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from optimizer.analysis.assemble import Estate, build
-from optimizer.analysis.cases import Assumptions
+from optimizer.analysis.case import Assumptions
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.features import Frames, resources_of
 from optimizer.analysis.find import Exclusions, judge
@@ -203,6 +203,7 @@ def _assumptions(settings: Settings) -> Assumptions:
         waiting_value_per_hour=chosen_values.waiting_value_per_hour,
         min_saving_per_month=chosen_values.min_saving_per_month,
         min_saving_share=chosen_values.min_saving_share,
+        time_zone=chosen_values.time_zone,
     )
 
 

@@ -112,7 +112,7 @@ def test_without_the_list_the_snapshot_serves_and_says_of_when_it_is(
     estate = read_estate(Settings(home=tmp_path))
     assert estate.unassessable == {}
     for case in estate.cases.values():
-        price = snapshot().price("eastus", case.features.resource.sku or "")
+        price = snapshot().price("eastus", case.resource.sku or "")
         assert price is not None
         assert (case.rate.basis, case.rate.listed_on) == (Basis.LIST_TIMES_DISCOUNT, price.as_of)
 

@@ -8,15 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from optimizer.analysis.cases import (
-    ClusterCase,
-    Habits,
-    InstanceCase,
-    fit_physics,
-    habits_of,
-    levels_of,
-    replayed_as_was,
-)
+from optimizer.analysis.case import Case
+from optimizer.analysis.clusters import ClusterCase, fit_physics, levels_of, replayed_as_was
 from optimizer.analysis.confidence import Floats, calibrate
 from optimizer.analysis.features import (
     ClusterFeatures,
@@ -30,6 +23,7 @@ from optimizer.analysis.features import (
     policies_of,
     resources_of,
 )
+from optimizer.analysis.instances import Habits, InstanceCase, habits_of
 from optimizer.analysis.joint import DAYS_PER_MONTH
 from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
@@ -88,7 +82,7 @@ class Estate:
     window: Window
     bill: Bill
     resources: Mapping[str, Resource]
-    cases: Mapping[str, ClusterCase | InstanceCase]
+    cases: Mapping[str, Case[Any]]
     unassessable: Mapping[str, str]
     """Why a compute has no case, by resource id."""
     rates: Rates
@@ -127,15 +121,15 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         {resource_id: _hours_within(seen, bill) for resource_id, seen in features.items()},
     )
     habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
-    cases: dict[str, ClusterCase | InstanceCase] = {}
+    cases: dict[str, Case[Any]] = {}
     for resource_id, seen in features.items():
         rate = priced.known.get(resource_id)
         if rate is None:
             unassessable[resource_id] = _no_price(seen.resource, currency)
         elif isinstance(seen, ClusterFeatures):
-            cases[resource_id] = _cluster_case(seen, rate, bill)
+            cases[resource_id] = _cluster_case(seen, rate, bill, priced)
         else:
-            cases[resource_id] = _instance_case(seen, rate, bill, habits)
+            cases[resource_id] = _instance_case(seen, rate, bill, priced, habits)
     return Estate(
         window=frames.window,
         bill=bill,
@@ -232,7 +226,7 @@ def _exact(lines: Iterable[CostLine], resource_id: str) -> bool:
     )
 
 
-def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill) -> ClusterCase:
+def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill, priced: Rates) -> ClusterCase:
     resource_id = seen.resource.resource_id
     levels = levels_of(seen)
     told = _exact(bill.lines, resource_id)
@@ -244,21 +238,27 @@ def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill) -> ClusterCase:
         levels=levels,
         physics=physics,
         rate=rate,
+        rates=priced,
         calibration=_calibration(cost, as_was, rate.basis),
         spend_per_month=_spend(bill, resource_id),
+        standing_per_day=_standing(bill, resource_id),
     )
 
 
-def _instance_case(seen: InstanceFeatures, rate: Rate, bill: Bill, habits: Habits) -> InstanceCase:
+def _instance_case(
+    seen: InstanceFeatures, rate: Rate, bill: Bill, priced: Rates, habits: Habits
+) -> InstanceCase:
     resource_id = seen.resource.resource_id
     told = _exact(bill.lines, resource_id)
     cost = bill.daily(resource_id, seen.window, hours=False) if told else None
     return InstanceCase(
         features=seen,
         rate=rate,
+        rates=priced,
         calibration=_calibration(cost, _daily_hours(seen) * rate.per_hour, rate.basis),
         habits=habits,
         spend_per_month=_spend(bill, resource_id),
+        standing_per_day=_standing(bill, resource_id),
     )
 
 
@@ -269,6 +269,16 @@ def _calibration(cost: Floats | None, as_was: Floats, basis: Basis) -> Calibrati
     if both.sum() < MIN_CALIBRATION_DAYS:
         return None
     return calibrate(cost[both], as_was[both], basis=basis)
+
+
+def _standing(bill: Bill, resource_id: str) -> float:
+    """Return what it costs a day beside its machines."""
+    beside = [
+        line.cost
+        for line in bill.lines
+        if line.resource_id == resource_id and line.component != "vm"
+    ]
+    return sum(beside) / bill.days if bill.days else 0.0
 
 
 def _spend(bill: Bill, resource_id: str) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optimizer.analysis.work import Runs
 from optimizer.catalogue import ListPrice, PriceKey
 from optimizer.model import (
     Attribution,
@@ -94,6 +95,8 @@ class ClusterFeatures:
     """Node states come from the event log, not from sampled metrics."""
     jobs: int
     """Jobs that ended in the window."""
+    runs: Runs
+    """Of jobs that held nodes in the window; none where jobs could not be read."""
 
     @property
     def settings(self) -> ClusterSettings:
@@ -249,8 +252,8 @@ def cluster_features(
     present = active + np.nan_to_num(idle) + np.nan_to_num(leaving) + np.nan_to_num(unusable)
     demand, unknown = _bridge(active, present)
     at_start = np.flatnonzero(~np.isnan(present))
-    jobs = frames.jobs
-    ended = jobs[(jobs["resource_id"] == resource.resource_id) & jobs["ended_utc"].notna()]
+    jobs = frames.jobs[frames.jobs["resource_id"] == resource.resource_id]
+    ended = jobs[jobs["ended_utc"].notna()]
     return ClusterFeatures(
         resource=resource,
         window=window,
@@ -267,6 +270,30 @@ def cluster_features(
             .between(pd.Timestamp(window.start_utc), pd.Timestamp(window.end_utc))
             .sum()
         ),
+        runs=_runs_of(jobs, window),
+    )
+
+
+def _runs_of(jobs: pd.DataFrame, window: Window) -> Runs:
+    """Return the runs of a cluster's jobs within a window; one that has not ended lasts to its end.
+
+    A job that others name as their parent (a sweep, a pipeline) holds no nodes of its own.
+    """
+    own = jobs[
+        jobs["started_utc"].notna()
+        & jobs["nodes"].notna()
+        & ~jobs["job_id"].isin(jobs["parent_id"].dropna())
+    ]
+    ended = own["ended_utc"].fillna(pd.Timestamp(window.end_utc))
+    length = round(window.hours * 3600)
+    start = np.clip(_seconds_since(own["started_utc"], window), 0, length)
+    end = np.clip(_seconds_since(ended, window), 0, length)
+    inside = end > start
+    return Runs(
+        start=start[inside],
+        end=end[inside],
+        nodes=own["nodes"].to_numpy(dtype=np.int64)[inside],
+        experiment=own["experiment"].fillna("").to_numpy(dtype=np.str_)[inside],
     )
 
 
@@ -279,8 +306,10 @@ def _seconds_since(column: "pd.Series[pd.Timestamp]", window: Window) -> Ints:
 
 def cluster_settings(values: Mapping[str, object]) -> ClusterSettings:
     """Return the settings of `resources.settings` as numbers."""
-    numbers = {key: int(str(values[key])) for key in ("min_nodes", "max_nodes", "idle_seconds")}
-    return ClusterSettings(**numbers)
+    min_nodes, max_nodes, idle_seconds = (
+        int(str(values[key])) for key in ("min_nodes", "max_nodes", "idle_seconds")
+    )
+    return ClusterSettings(min_nodes=min_nodes, max_nodes=max_nodes, idle_seconds=idle_seconds)
 
 
 def instance_settings(values: Mapping[str, object]) -> InstanceSettings:

@@ -1,18 +1,13 @@
 """From tables to findings: ask the detectors, price, rank and explain what they propose."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from optimizer.analysis.assemble import Bill, Estate, build
-from optimizer.analysis.cases import (
-    RESTART_SECONDS,
-    Assumptions,
-    ClusterCase,
-    InstanceCase,
-)
+from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.confidence import MAX_NMBE, grade
 from optimizer.analysis.detectors import CannotAssessError, Detector, Proposal
 from optimizer.analysis.features import Frames
@@ -20,18 +15,14 @@ from optimizer.analysis.joint import Joint, Move, estimate, overlaid
 from optimizer.analysis.rates import Rate
 from optimizer.analysis.result import Analysis
 from optimizer.catalogue import Catalogue
-from optimizer.model import (
-    Change,
-    Effects,
-    Estimate,
-    Finding,
-    Kind,
-    NotAssessed,
-    Resource,
-)
+from optimizer.errors import PriceNotFoundError
+from optimizer.model import Change, Estimate, Finding, Level, NotAssessed, Resource
 from optimizer.units import HOURS_PER_MONTH
 
 IGNORE_TAG = "optimizer:ignore"
+
+_LEVELS = tuple(Level)
+_AFTER_OTHERS = "Saves this much once the other changes of this resource are made."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +69,33 @@ def judge(
     silent: list[NotAssessed] = []
     found: list[_Found] = []
     for resource_id, resource in estate.resources.items():
-        asked = [detector for detector in detectors if _KINDS[detector.reads] is resource.kind]
-        proposals: list[tuple[Detector[Any], Proposal]] = []
-        for detector in asked:
+        proposals: list[_Proposed] = []
+        for detector in detectors:
+            if resource.kind not in detector.kinds:
+                continue
             try:
                 _refuse(estate, resource, detector, exclusions)
                 proposal = detector.propose(estate.cases[resource_id], assumptions)
-            except CannotAssessError as reason:
+                _refuse_second(proposal, proposals)
+            except (CannotAssessError, PriceNotFoundError) as reason:
                 silent.append(
                     NotAssessed(resource_id=resource_id, detector=detector.name, reason=str(reason))
                 )
                 continue
             if proposal is not None:
                 proposals.append((detector, proposal))
-        if proposals:
-            found.extend(_priced(estate.cases[resource_id], proposals, assumptions))
+        final = [each for each in proposals if each[1].stands_alone][:1] or proposals
+        silent.extend(
+            NotAssessed(
+                resource_id=resource_id,
+                detector=detector.name,
+                reason=f"Nothing else is worth changing once {final[0][0].name} is carried out.",
+            )
+            for detector, proposal in proposals
+            if (detector, proposal) not in final
+        )
+        if final:
+            found.extend(_priced(estate.cases[resource_id], final, assumptions))
 
     for item in [item for item in found if item.finding.id in exclusions.snoozed]:
         found.remove(item)
@@ -132,7 +135,17 @@ def judge(
     )
 
 
-_KINDS: Mapping[type, Kind] = {ClusterCase: Kind.CLUSTER, InstanceCase: Kind.INSTANCE}
+_Proposed: TypeAlias = tuple[Detector[Any], Proposal]
+
+
+def _refuse_second(proposal: Proposal | None, earlier: Iterable[_Proposed]) -> None:
+    """Raise CannotAssessError where another finding changes the same setting already."""
+    for other, taken in earlier:
+        if proposal is not None and proposal.overlay.keys() & taken.overlay.keys():
+            raise CannotAssessError(
+                f"The finding of {other.name} changes the same setting; it is asked again once "
+                "that is done."
+            )
 
 
 def _p50(finding: Finding) -> float:
@@ -184,13 +197,9 @@ class _Found:
     sensitivity: tuple[str, ...]
 
 
-def _priced(
-    case: ClusterCase | InstanceCase,
-    proposals: list[tuple[Detector[Any], Proposal]],
-    assumptions: Assumptions,
-) -> list[_Found]:
+def _priced(case: Case[Any], proposals: list[_Proposed], assumptions: Assumptions) -> list[_Found]:
     """Price each proposal alone and after the others of its resource; drop what is too little."""
-    every: dict[str, int] = {}
+    every: dict[str, Any] = {}
     for _, proposal in proposals:
         every |= proposal.overlay
     least = max(
@@ -207,7 +216,7 @@ def _priced(
         last = estimate(case.saving(overlaid(case.settings, every), others))
         # Two changes of one cluster can need each other: nodes no longer kept still idle for as
         # long as a long idle time holds them.
-        if saving.p50 >= least:
+        if proposal.exposure or (saving.p50 >= least and not detector.beside_others):
             found.append(_found(case, detector, proposal, saving, case.settings))
         elif last.p50 >= least:
             found.append(_found(case, detector, proposal, last, others))
@@ -215,7 +224,7 @@ def _priced(
 
 
 def _found(
-    case: ClusterCase | InstanceCase,
+    case: Case[Any],
     detector: Detector[Any],
     proposal: Proposal,
     saving: Estimate,
@@ -225,11 +234,12 @@ def _found(
     after = overlaid(before, proposal.overlay)
     key = f"{resource.resource_id}|{detector.name}|{proposal.setting}"
     finding_id = hashlib.sha256(key.encode()).hexdigest()[:12]
-    extra_restarts = case.window.per_month(_restarts(case, after) - _restarts(case, before))
-    notes = (
-        ()
-        if before == case.settings
-        else ("Pays only together with the other change of this compute.",)
+    notes = () if before == case.settings else (_AFTER_OTHERS,)
+    confidence = grade(
+        saving,
+        days=case.window.days - case.unknown_hours / 24,
+        samples=case.samples,
+        logs_agree=case.from_logs and case.calibration is not None,
     )
     finding = Finding(
         id=finding_id,
@@ -264,17 +274,8 @@ def _found(
         saving_per_month=saving,
         basis=case.rate.basis,
         spend_per_month=case.spend_per_month,
-        effects=Effects(
-            extra_waiting_minutes_per_month=_waiting_minutes(case, extra_restarts),
-            extra_restarts_per_month=extra_restarts,
-            runtime_stretch=1.0,
-        ),
-        confidence=grade(
-            saving,
-            days=case.window.days - case.unknown_hours / 24,
-            samples=case.samples,
-            logs_agree=case.from_logs and case.calibration is not None,
-        ),
+        effects=case.effects(after, before),
+        confidence=min(confidence, proposal.confidence, key=_LEVELS.index),
         risk=proposal.risk,
         effort=proposal.effort,
         pillar_notes=(*notes, *proposal.pillar_notes),
@@ -290,7 +291,7 @@ def _found(
             overlay=proposal.overlay,
         ),
         after=after,
-        formula=_formula(case, before, after, saving),
+        formula=case.formula(after, before, saving),
         sensitivity=proposal.sensitivity,
     )
 
@@ -298,31 +299,3 @@ def _found(
 def _listed_on(rate: Rate) -> dict[str, str]:
     """Return how old the list price is that a rate rests on; nothing where it rests on the bill."""
     return {"list_price_date": rate.listed_on.isoformat()} if rate.listed_on else {}
-
-
-def _restarts(case: ClusterCase | InstanceCase, settings: Any) -> int:
-    return (
-        case.outcome(settings).starts if isinstance(case, ClusterCase) else case.restarts(settings)
-    )
-
-
-def _waiting_minutes(case: ClusterCase | InstanceCase, extra_restarts: float) -> float:
-    if isinstance(case, ClusterCase):
-        return extra_restarts * case.physics.wait_seconds / 60
-    return extra_restarts * RESTART_SECONDS / 60
-
-
-def _formula(case: ClusterCase | InstanceCase, before: Any, after: Any, saving: Estimate) -> str:
-    factor = ""
-    if isinstance(case, ClusterCase):
-        now, then = case.node_hours(before), case.node_hours(after)
-    else:
-        now, then = case.running_hours(before), case.running_hours(after)
-        factor = f" × {1 - case.habits.blocked_share(0.5):.3f} not held open by a kernel"
-    k = case.calibration.k if case.calibration else 1.0
-    return (
-        f"({now.sum():,.1f} h paid before − {then.sum():,.1f} h with the change) in "
-        f"{case.window.days:.0f} days × {case.rate.per_hour:.4f} per hour ({case.rate.basis}) × "
-        f"{k:.4f} calibration{factor} × {HOURS_PER_MONTH:.0f} h / {case.window.hours:.0f} h "
-        f"= {saving.p50:,.2f} per month"
-    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from optimizer.analysis.cases import ClusterCase, InstanceCase, Saving
+from optimizer.analysis.case import Case, Saving
 from optimizer.analysis.confidence import Floats, next_month
 from optimizer.analysis.result import Together
 from optimizer.model import Estimate
@@ -27,14 +27,14 @@ class Move:
     detector: str
     resource_id: str
     order: int
-    overlay: Mapping[str, int]
+    overlay: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Joint:
     """Everything needed to total any choice of findings."""
 
-    cases: Mapping[str, ClusterCase | InstanceCase]
+    cases: Mapping[str, Case[Any]]
     moves: tuple[Move, ...]
 
     def together(self, finding_ids: Collection[str], /) -> Together:
@@ -61,8 +61,8 @@ class Joint:
         )
 
 
-def overlaid(settings: Any, overlay: Mapping[str, int]) -> Any:
-    """Return settings of either kind with some fields changed."""
+def overlaid(settings: Any, overlay: Mapping[str, Any]) -> Any:
+    """Return settings of any kind with some fields changed."""
     return replace(settings, **overlay)
 
 

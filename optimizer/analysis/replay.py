@@ -249,7 +249,7 @@ def sweep(
     )
 
 
-def covered(start: Ints, length: Ints, weight: Ints, edges: Ints) -> Floats:
+def covered(start: Ints, length: Ints, weight: Ints | Floats, edges: Ints) -> Floats:
     """Return the weighted seconds of stretches that fall between consecutive edges.
 
     Shape: one figure fewer than `edges`, which rise. O((stretches + edges) log stretches).
@@ -257,7 +257,7 @@ def covered(start: Ints, length: Ints, weight: Ints, edges: Ints) -> Floats:
     return np.diff(_ramp(start, weight, edges) - _ramp(start + length, weight, edges))
 
 
-def _ramp(corner: Ints, weight: Ints, edges: Ints) -> Floats:
+def _ramp(corner: Ints, weight: Ints | Floats, edges: Ints) -> Floats:
     """Return Σ weight × max(0, edge − corner) for each edge."""
     order = np.argsort(corner, kind="stable")
     corner, weight = corner[order], weight[order]

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from optimizer.analysis.assemble import Bill, Estate
-from optimizer.analysis.cases import ClusterCase, InstanceCase, replayed_as_was
+from optimizer.analysis.case import Case
+from optimizer.analysis.clusters import ClusterCase
 from optimizer.analysis.confidence import Floats, block_means
 from optimizer.analysis.joint import DAYS_PER_MONTH
 from optimizer.analysis.replay import Physics
@@ -45,7 +46,7 @@ class Baseline:
     """Of each day before, as far as billed."""
     replayed_hours: tuple[float, ...]
     """Of the same days under the settings of those days."""
-    settings: Mapping[str, int | None]
+    settings: Mapping[str, Any]
     physics: Mapping[str, float] | None
     """Of a cluster."""
 
@@ -56,13 +57,10 @@ def freeze(estate: Estate) -> dict[str, Json]:
     return {key: asdict(baseline) for key, baseline in frozen.items() if baseline is not None}
 
 
-def _baseline(case: ClusterCase | InstanceCase, bill: Bill) -> Baseline | None:
+def _baseline(case: Case[Any], bill: Bill) -> Baseline | None:
     if case.calibration is None:
         return None
-    if isinstance(case, ClusterCase):
-        replayed = replayed_as_was(case.levels, case.features.policies, case.window, case.physics)
-    else:
-        replayed = case.features.on.reshape(-1, 1440).sum(axis=1) / 60
+    replayed = case.as_was()
     billed = _billed_hours(case, bill)
     both = ~np.isnan(billed) & ~np.isnan(replayed)
     return Baseline(
@@ -76,7 +74,7 @@ def _baseline(case: ClusterCase | InstanceCase, bill: Bill) -> Baseline | None:
     )
 
 
-def _billed_hours(case: ClusterCase | InstanceCase, bill: Bill) -> Floats:
+def _billed_hours(case: Case[Any], bill: Bill) -> Floats:
     """Return the billed hours of each day of the window; from money where no hours are billed."""
     hours = bill.daily(case.resource.resource_id, case.window, hours=True)
     if np.nansum(hours) > 0:
@@ -136,11 +134,19 @@ def _claims(
 
 def _frozen(baselines: Json, resource_id: str) -> Baseline | None:
     known = baselines.get(resource_id) if isinstance(baselines, dict) else None
-    return None if known is None else Baseline(**known)
+    if known is None:
+        return None
+    # What was a tuple came back from the ledger as a list.
+    settings = {name: _frozen_value(value) for name, value in known["settings"].items()}
+    return Baseline(**(known | {"settings": settings}))
+
+
+def _frozen_value(value: Any) -> Any:
+    return tuple(map(_frozen_value, value)) if isinstance(value, list) else value
 
 
 def _measure(
-    case: ClusterCase | InstanceCase,
+    case: Case[Any],
     bill: Bill,
     changes: list[AppliedChange],
     frozen: Baseline,
@@ -155,7 +161,7 @@ def _measure(
         case = replace(case, physics=Physics(**frozen.physics))
 
     steps = _chain(case, changes, frozen)
-    hours = [_hours(case, settings)[after] for settings in steps]
+    hours = [case.hours(settings)[after] for settings in steps]
     billed = _billed_hours(case, bill)[after]
     rate = _rate_since(case, bill, after)
     old, new = frozen.k * hours[0].sum(), frozen.k * hours[-1].sum()
@@ -179,22 +185,14 @@ def _measure(
     ]
 
 
-def _days(case: ClusterCase | InstanceCase, since: date, until: date) -> slice:
+def _days(case: Case[Any], since: date, until: date) -> slice:
     first = case.window.start_utc.date()
     end = min(until, case.window.end_utc.date())
     start = max(0, (since - first).days)
     return slice(start, max(start, (end - first).days))
 
 
-def _hours(case: ClusterCase | InstanceCase, settings: Any) -> Floats:
-    if isinstance(case, ClusterCase):
-        return case.node_hours(settings)
-    return case.running_hours(settings)
-
-
-def _chain(
-    case: ClusterCase | InstanceCase, changes: Sequence[AppliedChange], frozen: Baseline
-) -> list[Any]:
+def _chain(case: Case[Any], changes: Sequence[AppliedChange], frozen: Baseline) -> list[Any]:
     """Return the old settings and those after each change."""
     today: Any = case.settings
     settings: list[Any] = [replace(today, **frozen.settings)]
@@ -220,7 +218,7 @@ _FIELDS: Mapping[str, Any] = {
 """What each setting we change is in the settings of a case."""
 
 
-def _rate_since(case: ClusterCase | InstanceCase, bill: Bill, after: slice) -> float:
+def _rate_since(case: Case[Any], bill: Bill, after: slice) -> float:
     """Return what an hour has cost since, so that a change of price is no saving."""
     resource_id = case.resource.resource_id
     cost = float(np.nansum(bill.daily(resource_id, case.window, hours=False)[after]))

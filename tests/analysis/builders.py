@@ -7,20 +7,17 @@ from typing import Any
 import numpy as np
 
 from optimizer.analysis.assemble import Bill, Estate
-from optimizer.analysis.cases import (
-    Assumptions,
-    ClusterCase,
-    Habits,
-    InstanceCase,
-    levels_of,
-)
+from optimizer.analysis.case import Assumptions, Case
+from optimizer.analysis.clusters import ClusterCase, levels_of
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.features import ClusterFeatures, InstanceFeatures, cut_into_gaps
 from optimizer.analysis.find import Exclusions, judge
+from optimizer.analysis.instances import Habits, InstanceCase
 from optimizer.analysis.rate_savings import rate_savings
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import Physics
 from optimizer.analysis.result import Analysis, Calibration
+from optimizer.analysis.work import NO_RUNS, Runs
 from optimizer.catalogue import Catalogue
 from optimizer.model import (
     Basis,
@@ -75,6 +72,7 @@ def cluster(
     rate: float = 3.0,
     start_minutes: float = 5,
     leaving_minutes: float = 0,
+    runs: Runs = NO_RUNS,
     **changes: Any,
 ) -> ClusterCase:
     """A cluster whose demand is known to the minute; whole days only."""
@@ -98,6 +96,7 @@ def cluster(
         on_at_start=min_nodes,
         from_logs=True,
         jobs=100,
+        runs=runs,
     )
     return ClusterCase(
         features=features,
@@ -145,7 +144,7 @@ def instance(
 
 
 def judged(
-    *cases: ClusterCase | InstanceCase,
+    *cases: Case[Any],
     assumptions: Assumptions | None = None,
     exclusions: Exclusions | None = None,
     unassessable: Mapping[str, str] | None = None,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.analysis.cases import ClusterCase, fit_physics
+from optimizer.analysis.clusters import ClusterCase, fit_physics
 from optimizer.analysis.replay import paid_by
 from tests.analysis import builders
 

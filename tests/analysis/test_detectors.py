@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from optimizer.analysis.cases import ClusterCase, Habits, InstanceCase
+from optimizer.analysis.case import Case
 from optimizer.analysis.detectors import load_detectors
+from optimizer.analysis.instances import Habits
+from optimizer.model import Kind
 from tests.analysis.builders import cluster, instance, judged, minutes_of
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -21,13 +23,13 @@ def cases() -> list[Any]:
     ]
 
 
-def build(detector: Any, case: dict[str, Any]) -> ClusterCase | InstanceCase:
+def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
     pattern = minutes_of(case.get("day_pattern") or case["day"])
     minutes = pattern * (1440 // len(pattern)) * case.get("days", 28)
     common: dict[str, Any] = {"tags": case.get("tags", {})} | (
         {"rate": case["rate"]} if "rate" in case else {}
     )
-    if detector.reads is ClusterCase:
+    if Kind(case.get("kind", detector.kinds[0])) is Kind.CLUSTER:
         return cluster(minutes, **case["settings"], **common)
     return instance(
         minutes,

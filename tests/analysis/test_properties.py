@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optimizer.analysis.cases import Assumptions, ClusterCase
+from optimizer.analysis.case import Assumptions
+from optimizer.analysis.clusters import ClusterCase
 from optimizer.analysis.joint import overlaid
 from optimizer.analysis.rates import Rate
 from optimizer.model import Basis
@@ -68,6 +69,6 @@ def test_parts_sum_to_the_whole_and_the_whole_to_less_than_the_spend(case: Clust
     analysis = judged(case)
     total = analysis.saving_per_month
     assert sum(part.p50 for part in analysis.by_detector.values()) == pytest.approx(total.p50)
-    paid = case.node_hours(case.settings).sum() * case.rate.per_hour
+    paid = case.hours(case.settings).sum() * case.rate.per_hour
     assert total.p50 <= case.window.per_month(float(paid)) + 1e-6
     assert total.p10 <= total.p50 <= total.p90

@@ -11,12 +11,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Generic, TypeVar
 
-from optimizer.analysis.cases import Assumptions, ClusterCase, InstanceCase
+from optimizer.analysis.case import Assumptions, Case
 from optimizer.errors import OptimizerError
-from optimizer.model import Effort, How, Json, Level, Source
+from optimizer.model import Effort, How, Json, Kind, Level, Source
 
-Case = ClusterCase | InstanceCase
-C = TypeVar("C", ClusterCase, InstanceCase)
+C = TypeVar("C", bound=Case[Any])
 
 GUIDE = (
     "https://learn.microsoft.com/azure/well-architected/service-guides/"
@@ -43,7 +42,7 @@ class Proposal:
     after: Json
     """As Azure spells it."""
     how: How
-    overlay: Mapping[str, int]
+    overlay: Mapping[str, Any]
     """The fields of the case's settings that it changes."""
     title: str
     why: str
@@ -54,6 +53,12 @@ class Proposal:
     pillar_notes: tuple[str, ...] = ()
     sensitivity: tuple[str, ...] = field(default=())
     """What would change the answer."""
+    confidence: Level = Level.HIGH
+    """The most it may be trusted, whatever the history says."""
+    exposure: bool = False
+    """Worth saying although it saves nothing by itself."""
+    stands_alone: bool = False
+    """Nothing else is worth changing once this is done, such as deleting what nobody uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +68,12 @@ class Detector(ABC, Generic[C]):
     source: ClassVar[Source]
     remedy_words: ClassVar[str]
     """How the change reaches Azure, in a few words."""
-    reads: ClassVar[type[Any]]
+    kinds: ClassVar[tuple[Kind, ...]]
+    """What it is asked about."""
     order: ClassVar[int]
     """Place in the waterfall: usage before rates (methods §6)."""
+    beside_others: ClassVar[bool] = False
+    """Counts only what it saves once the other findings of its resource are carried out."""
 
     min_observed_days: float = 14.0
     """Over fewer whole days the detector is not asked."""

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optimizer.analysis.cases import Assumptions, ClusterCase
+from optimizer.analysis.case import Assumptions
+from optimizer.analysis.clusters import ClusterCase
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal, about
-from optimizer.model import How, Source
+from optimizer.model import How, Kind, Source
 
 WARM_NODES_TAG = "optimizer:warm-nodes"
 
@@ -16,7 +17,7 @@ class MinNodesKept(Detector[ClusterCase]):
 
     source = Source(title="Optimize compute scaling: let clusters scale to zero", url=GUIDE)
     remedy_words = "PATCH scaleSettings.minNodeCount"
-    reads: ClassVar = ClusterCase
+    kinds: ClassVar = (Kind.CLUSTER,)
     order: ClassVar = 30
 
     def propose(self, case: ClusterCase, assumptions: Assumptions) -> Proposal | None:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optimizer.analysis.cases import Assumptions, InstanceCase
+from optimizer.analysis.case import Assumptions
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
-from optimizer.model import How, InstanceSettings, Source
+from optimizer.analysis.instances import InstanceCase
+from optimizer.model import How, InstanceSettings, Kind, Source
 from optimizer.units import HOURS_PER_MONTH, iso_from_seconds
 
 
@@ -15,7 +16,7 @@ class NoIdleShutdown(Detector[InstanceCase]):
 
     source = Source(title="Enable idle shutdown for compute instances", url=GUIDE)
     remedy_words = "POST updateIdleShutdownSetting"
-    reads: ClassVar = InstanceCase
+    kinds: ClassVar = (Kind.INSTANCE,)
     order: ClassVar = 20
 
     choices_minutes: tuple[int, ...] = (15, 30, 60, 120, 180, 240)
@@ -30,7 +31,7 @@ class NoIdleShutdown(Detector[InstanceCase]):
         after = InstanceSettings(idle_shutdown_minutes=minutes)
         features, habits = case.features, case.habits
         running = float(features.on.sum()) / 60
-        cut = float(case.running_hours(case.settings).sum() - case.running_hours(after).sum())
+        cut = case.idle_hours_beyond(minutes)
         share = habits.blocked_share(0.5)
         per_month = HOURS_PER_MONTH / case.window.hours
         return Proposal(

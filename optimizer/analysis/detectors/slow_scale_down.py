@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optimizer.analysis.cases import MIN_GAPS, Assumptions, ClusterCase
+from optimizer.analysis.case import Assumptions
+from optimizer.analysis.clusters import MIN_GAPS, ClusterCase
 from optimizer.analysis.detectors import GUIDE, Detector, Proposal, about
 from optimizer.analysis.detectors.min_nodes_kept import warm_nodes
-from optimizer.model import How, Source
+from optimizer.model import How, Kind, Source
 from optimizer.units import duration, iso_from_seconds
 
 
@@ -16,7 +17,7 @@ class SlowScaleDown(Detector[ClusterCase]):
 
     source = Source(title="Optimize compute scaling: set a fitting idle time", url=GUIDE)
     remedy_words = "PATCH scaleSettings.nodeIdleTimeBeforeScaleDown"
-    reads: ClassVar = ClusterCase
+    kinds: ClassVar = (Kind.CLUSTER,)
     order: ClassVar = 40
 
     def propose(self, case: ClusterCase, assumptions: Assumptions) -> Proposal | None:

@@ -1,36 +1,29 @@
-"""One compute with its activity, its price and its physics: the question put to each detector.
-
-A case can say what any policy would have cost on each day that was seen. Detectors propose
-policies; they never reckon money themselves.
-"""
+"""A training cluster: what any scaling policy, machine or priority would have cost it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
-from scipy.special import betaincinv
 
+from optimizer.analysis.case import SECONDS_PER_DAY, SERIES_STEP_SECONDS, Assumptions, Case, Saving
 from optimizer.analysis.confidence import Floats
-from optimizer.analysis.features import ClusterFeatures, InstanceFeatures
-from optimizer.analysis.rates import Rate
+from optimizer.analysis.features import ClusterFeatures
+from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import (
-    Ints,
     Levels,
     Outcome,
     Physics,
-    covered,
     cut_into_levels,
     paid_by,
     replay,
     sweep,
 )
-from optimizer.analysis.result import Calibration, Series
-from optimizer.model import ClusterSettings, InstanceSettings, Resource, Window
+from optimizer.analysis.result import Series
+from optimizer.analysis.work import reshaped, spells
+from optimizer.errors import PriceNotFoundError
+from optimizer.model import ClusterSettings, Effects, Resource, Window
 from optimizer.units import SECONDS_PER_HOUR
-
-SECONDS_PER_DAY = 86_400
-SERIES_STEP_SECONDS = 600
 
 IDLE_MINUTES_GRID = (0, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120)
 """Idle times that are ever proposed (methods §1.5)."""
@@ -50,42 +43,19 @@ PRIOR_STARTS = 5.0
 MIN_SEEN = 3
 """Cold starts or releases from which on their mean length is believed."""
 
-RESTART_SECONDS = 180.0
-"""Billed time of a compute instance's start. Assumed: no table holds it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assumptions:
-    """What data cannot settle, and the limits below which nothing is said. See `config`."""
-
-    cluster_interactive_share: float = 0.0
-    instance_interactive_share: float = 0.25
-    waiting_value_per_hour: float = 80.0
-    min_saving_per_month: float = 20.0
-    min_saving_share: float = 0.03
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Saving:
-    """What a change saves on each whole day seen, and what else is unsure of it."""
-
-    daily: Floats
-    """Calibrated, in the billing currency."""
-    low: float = 1.0
-    """Factor on the mean at P10 for what the days cannot tell, such as open kernels."""
-    high: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClusterCase:
+class ClusterCase(Case[ClusterSettings]):
     """A training cluster."""
 
     features: ClusterFeatures
     levels: Levels
+    """Demand as it was."""
     physics: Physics
-    rate: Rate
-    calibration: Calibration | None
-    spend_per_month: float | None
+    rates: Rates | None = None
+    """What other machines would cost; None where the case was made by hand."""
+    _cut: dict[ClusterSettings, Levels] = field(init=False, repr=False, default_factory=dict)
+    """Demand under other machines, priorities and limits, once it was worked out."""
 
     @property
     def resource(self) -> Resource:
@@ -104,7 +74,7 @@ class ClusterCase:
 
     @property
     def samples(self) -> int:
-        """Independent occasions behind a saving: idle gaps."""
+        """Idle gaps."""
         return int((self.levels.warm & self.levels.closed).sum())
 
     @property
@@ -117,33 +87,104 @@ class ClusterCase:
         """Hours of which nothing is known."""
         return float(self.features.unknown.sum()) / 60
 
+    def stretch(self, settings: ClusterSettings) -> float:  # noqa: ARG002
+        """Return how much longer runs take under `settings` than they took."""
+        return 1.0
+
+    def levels_under(self, settings: ClusterSettings) -> Levels:
+        """Return demand under `settings`: runs end later or earlier, none starts at another time.
+
+        Where no job is known, each busy spell of a level stands for one.
+        """
+        work = ClusterSettings(
+            min_nodes=0,
+            max_nodes=0,
+            idle_seconds=0,
+            sku=settings.sku,
+            vm_priority=settings.vm_priority,
+            time_limits=settings.time_limits,
+        )
+        stretch = self.stretch(settings)
+        if stretch == 1.0 and not settings.time_limits:
+            return self.levels
+        if work not in self._cut:
+            runs = self.features.runs if self.features.runs.start.size else spells(self.levels)
+            seconds = runs.seconds * stretch
+            for experiment, minutes in settings.time_limits:
+                mine = runs.experiment == experiment
+                seconds[mine] = np.minimum(seconds[mine], minutes * 60)
+            self._cut[work] = cut_into_levels(
+                reshaped(self.features.demand, runs, seconds),
+                on_at_start=self.features.on_at_start,
+            )
+        return self._cut[work]
+
     def outcome(self, settings: ClusterSettings) -> Outcome:
         """Return what `settings` would have paid for beside the work."""
-        return replay(self.levels, settings, self.physics)
+        return replay(self.levels_under(settings), settings, self.physics)
 
-    def node_hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
+    def hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid node-hours in each step of the window."""
         edges = np.arange(0, self.levels.seconds + 1, step_seconds)
-        paid = paid_by(self.levels, self.outcome(settings), edges)
+        if settings.deleted:
+            return np.zeros(edges.size - 1)
+        paid = paid_by(self.levels_under(settings), self.outcome(settings), edges)
         return paid / SECONDS_PER_HOUR
+
+    def as_was(self) -> Floats:
+        """Return the node-hours of each day by replay of that day's settings; see below."""
+        return replayed_as_was(self.levels, self.features.policies, self.window, self.physics)
+
+    def rate_of(self, settings: ClusterSettings) -> Rate:
+        """Return what a node-hour costs under `settings`.
+
+        Raises:
+            PriceNotFoundError: nobody knows it.
+        """
+        resource = self.resource
+        sku = settings.sku or resource.sku or ""
+        priority = settings.vm_priority or resource.vm_priority
+        if (sku, priority) == (resource.sku or "", resource.vm_priority):
+            return self.rate
+        offer = "low_priority" if priority == "low_priority" else "payg"
+        found = self.rates and self.rates.of_size(
+            resource.region, sku, offer=offer, workspace_id=resource.workspace_id
+        )
+        if not found:
+            raise PriceNotFoundError(
+                f"No price of {sku} as {offer} in {resource.region} is known; "
+                "`optimizer prices refresh` reads Azure's list again."
+            )
+        return found
 
     def saving(self, after: ClusterSettings, before: ClusterSettings | None = None) -> Saving:
         """Return what `after` saves against `before` (today's settings) on the days seen."""
-        hours = self.node_hours(before or self.settings) - self.node_hours(after)
-        k = self.calibration.k if self.calibration else 1.0
-        return Saving(daily=hours * self.rate.per_hour * k)
+        return Saving(daily=self._cost(before or self.settings) - self._cost(after))
+
+    def _cost(self, settings: ClusterSettings) -> Floats:
+        standing = 0.0 if settings.deleted else self.standing_per_day
+        return self.hours(settings) * self.rate_of(settings).per_hour * self.k + standing
+
+    def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
+        """Return what people and jobs feel of going from `before` to `after`."""
+        extra = self.window.per_month(self.outcome(after).starts - self.outcome(before).starts)
+        return Effects(
+            extra_waiting_minutes_per_month=extra * self.physics.wait_seconds / 60,
+            extra_restarts_per_month=extra,
+            runtime_stretch=self.stretch(after) / self.stretch(before),
+        )
 
     def series(self, after: ClusterSettings) -> Series:
         """Return nodes needed, paid now and paid under `after` over time."""
         scale = SECONDS_PER_HOUR / SERIES_STEP_SECONDS
         needed = np.where(self.features.unknown, np.nan, self.features.demand)
         start = np.datetime64(self.window.start_utc.replace(tzinfo=None), "s")
-        on_now = self.node_hours(self.settings, SERIES_STEP_SECONDS) * scale
+        on_now = self.hours(self.settings, SERIES_STEP_SECONDS) * scale
         return Series(
             times_utc=start + np.arange(on_now.size) * np.timedelta64(SERIES_STEP_SECONDS, "s"),
             needed=needed.reshape(on_now.size, -1).mean(axis=1),
             on_now=on_now,
-            on_changed=self.node_hours(after, SERIES_STEP_SECONDS) * scale,
+            on_changed=self.hours(after, SERIES_STEP_SECONDS) * scale,
         )
 
     def waiting_seconds(self, assumptions: Assumptions) -> float:
@@ -275,157 +316,3 @@ def _extra_per_start(
 def levels_of(features: ClusterFeatures) -> Levels:
     """Cut a cluster's demand into levels."""
     return cut_into_levels(features.demand, on_at_start=features.on_at_start)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
-    """How often Azure's idle rule comes late or not at all on this estate's instances.
-
-    Open kernels, terminals and custom applications keep an instance from being idle to Azure, and
-    no API tells them (methods §2.1). Instances that have an idle shutdown show how often.
-    """
-
-    shut: int = 0
-    """Gaps longer than the setting that a shutdown ended."""
-    blocked: int = 0
-    """Gaps longer than the setting that none ended."""
-    delay_minutes: float = 0.0
-    """Mean minutes by which a shutdown came later than the setting says."""
-
-    def blocked_share(self, quantile: float) -> float:
-        """Return a quantile of the share of gaps that no shutdown ends.
-
-        Beta(½, 3/2) before anything was seen: one in four, and little sure of it.
-        """
-        return float(betaincinv(0.5 + self.blocked, 1.5 + self.shut, quantile))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class InstanceCase:
-    """A compute instance."""
-
-    features: InstanceFeatures
-    rate: Rate
-    calibration: Calibration | None
-    habits: Habits
-    spend_per_month: float | None
-
-    @property
-    def resource(self) -> Resource:
-        """The instance."""
-        return self.features.resource
-
-    @property
-    def window(self) -> Window:
-        """The whole days that were seen."""
-        return self.features.window
-
-    @property
-    def settings(self) -> InstanceSettings:
-        """Today's policy."""
-        return self.features.settings
-
-    @property
-    def samples(self) -> int:
-        """Independent occasions behind a saving: idle gaps of an hour and more."""
-        return int((self.features.gaps.minutes >= 60).sum())  # noqa: PLR2004
-
-    @property
-    def from_logs(self) -> bool:
-        """Starts and stops come from the activity log."""
-        return True
-
-    @property
-    def unknown_hours(self) -> float:
-        """Hours on of which nothing is known."""
-        return self.features.unknown_hours
-
-    def running_hours(
-        self, settings: InstanceSettings, step_seconds: int = SECONDS_PER_DAY
-    ) -> Floats:
-        """Return the paid hours in each step of the window, were every kernel closed in time."""
-        features = self.features
-        edges = np.arange(0, features.on.size * 60 + 1, step_seconds)
-        work = np.concatenate(([0], features.active.cumsum() * 60))[edges // 60]
-        paid, restarts_at = self._gaps(settings)
-        idle = covered(features.gaps.start * 60, paid * 60, np.ones_like(paid), edges)
-        restarts, _ = np.histogram(restarts_at * 60, bins=edges)
-        hours: Floats = (np.diff(work) + idle + restarts * RESTART_SECONDS) / SECONDS_PER_HOUR
-        return hours
-
-    def _gaps(self, settings: InstanceSettings) -> tuple[Ints, Ints]:
-        """Return paid minutes of each gap, and when restarts end."""
-        features, limit = self.features, settings.idle_shutdown_minutes
-        if limit is None:
-            return features.gaps.minutes, np.empty(0, dtype=np.int64)
-        effective = limit + round(self.habits.delay_minutes)
-        ends = features.gaps.start + features.gaps.minutes
-        restarted = features.gaps.resumed & (features.gaps.minutes > effective)
-        return np.minimum(features.gaps.minutes, effective), ends[restarted]
-
-    def restarts(self, settings: InstanceSettings) -> int:
-        """Return how often somebody would have had to start it again."""
-        return self._gaps(settings)[1].size
-
-    def saving(self, after: InstanceSettings, before: InstanceSettings | None = None) -> Saving:
-        """Return what `after` saves against `before` (today's settings) on the days seen."""
-        hours = self.running_hours(before or self.settings) - self.running_hours(after)
-        k = self.calibration.k if self.calibration else 1.0
-        median = 1.0 - self.habits.blocked_share(0.5)
-        return Saving(
-            daily=hours * self.rate.per_hour * k * median,
-            low=(1.0 - self.habits.blocked_share(0.9)) / median,
-            high=(1.0 - self.habits.blocked_share(0.1)) / median,
-        )
-
-    def series(self, after: InstanceSettings) -> Series:
-        """Return use, running now and running under `after` over time, 1 = all the step."""
-        scale = SECONDS_PER_HOUR / SERIES_STEP_SECONDS
-        start = np.datetime64(self.window.start_utc.replace(tzinfo=None), "s")
-        on_now = self.running_hours(self.settings, SERIES_STEP_SECONDS) * scale
-        return Series(
-            times_utc=start + np.arange(on_now.size) * np.timedelta64(SERIES_STEP_SECONDS, "s"),
-            needed=self.features.active.reshape(on_now.size, -1).mean(axis=1),
-            on_now=on_now,
-            on_changed=self.running_hours(after, SERIES_STEP_SECONDS) * scale,
-        )
-
-    def best_minutes(self, assumptions: Assumptions, choices: Sequence[int]) -> int:
-        """Return the cheapest idle shutdown among `choices`, waiting included.
-
-        Kept within half and twice the worth of a restart, as for clusters (methods §1.4).
-        """
-        worth = assumptions.instance_interactive_share * assumptions.waiting_value_per_hour
-        waiting_hours = worth * RESTART_SECONDS / SECONDS_PER_HOUR / max(self.rate.per_hour, 1e-9)
-        restart = RESTART_SECONDS / 60 + waiting_hours * 60
-        allowed = [minutes for minutes in choices if restart / 2 <= minutes <= restart * 2]
-        if not allowed:
-            allowed = [next((minutes for minutes in choices if minutes >= restart), choices[-1])]
-
-        def cost(minutes: int) -> float:
-            paid, restarts_at = self._gaps(InstanceSettings(idle_shutdown_minutes=minutes))
-            return float(paid.sum()) + restarts_at.size * restart
-
-        return min(allowed, key=lambda minutes: (cost(minutes), -minutes))
-
-
-def habits_of(instances: Sequence[InstanceFeatures], *, slack_minutes: int = 240) -> Habits:
-    """Learn from the instances whose idle shutdown stood unchanged how well Azure's rule works.
-
-    Args:
-        instances: all of the estate.
-        slack_minutes: a shutdown up to this much late counts as late; Azure ends a forgotten VS
-            Code connection after three hours (methods §2.1). One that came later never came.
-    """
-    shut = blocked = 0
-    late = 0.0
-    for features in instances:
-        limit = features.settings.idle_shutdown_minutes
-        if limit is None or len(features.policies) > 1:
-            continue
-        long = features.gaps.minutes > limit + slack_minutes
-        over = features.gaps.on_minutes[long] - limit
-        blocked += int((over > slack_minutes).sum())
-        shut += int((over <= slack_minutes).sum())
-        late += float(np.maximum(over[over <= slack_minutes], 0).sum())
-    return Habits(shut=shut, blocked=blocked, delay_minutes=late / shut if shut else 0.0)

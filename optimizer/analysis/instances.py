@@ -1,0 +1,310 @@
+"""A compute instance: what idle shutdown, schedules and another machine would have cost it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from scipy.special import betaincinv
+
+from optimizer.analysis.case import SECONDS_PER_DAY, SERIES_STEP_SECONDS, Assumptions, Case, Saving
+from optimizer.analysis.confidence import Floats
+from optimizer.analysis.features import Bools, Gaps, InstanceFeatures
+from optimizer.analysis.rates import Rate, Rates
+from optimizer.analysis.replay import Ints, covered
+from optimizer.analysis.result import Series
+from optimizer.errors import PriceNotFoundError
+from optimizer.model import Effects, InstanceSettings, Resource, StopTime, Window
+from optimizer.units import MINUTES_PER_DAY, SECONDS_PER_HOUR
+
+RESTART_SECONDS = 180.0
+"""Billed time of a compute instance's start. Assumed: no table holds it."""
+
+SLACK_MINUTES = 240
+"""An idle shutdown up to this much late counts as late: Azure ends a forgotten VS Code connection
+after three hours (methods §2.1). One that came later never came."""
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How often Azure's idle rule comes late or not at all on this estate's instances.
+
+    Open kernels, terminals and custom applications keep an instance from being idle to Azure, and
+    no API tells them (methods §2.1). Instances that have an idle shutdown show how often.
+    """
+
+    shut: int = 0
+    """Gaps longer than the setting that a shutdown ended."""
+    blocked: int = 0
+    """Gaps longer than the setting that none ended."""
+    delay_minutes: float = 0.0
+    """Mean minutes by which a shutdown came later than the setting says."""
+
+    def blocked_share(self, quantile: float) -> float:
+        """Return a quantile of the share of gaps that no shutdown ends.
+
+        Beta(½, 3/2) before anything was seen: one in four, and little sure of it.
+        """
+        return float(betaincinv(0.5 + self.blocked, 1.5 + self.shut, quantile))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InstanceCase(Case[InstanceSettings]):
+    """A compute instance."""
+
+    features: InstanceFeatures
+    habits: Habits
+    rates: Rates | None = None
+    """What other machines would cost; None where the case was made by hand."""
+
+    @property
+    def resource(self) -> Resource:
+        """The instance."""
+        return self.features.resource
+
+    @property
+    def window(self) -> Window:
+        """The whole days that were seen."""
+        return self.features.window
+
+    @property
+    def settings(self) -> InstanceSettings:
+        """Today's policy."""
+        return self.features.settings
+
+    @property
+    def samples(self) -> int:
+        """Idle gaps of an hour and more."""
+        return int((self.features.gaps.minutes >= 60).sum())  # noqa: PLR2004
+
+    @property
+    def from_logs(self) -> bool:
+        """Starts and stops come from the activity log."""
+        return True
+
+    @property
+    def unknown_hours(self) -> float:
+        """Hours on of which nothing is known."""
+        return self.features.unknown_hours
+
+    def hours(self, settings: InstanceSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
+        """Return the paid hours in each step of the window."""
+        return self._hours(settings, self.habits.blocked_share(0.5), step_seconds)
+
+    def _hours(
+        self, settings: InstanceSettings, blocked: float, step_seconds: int = SECONDS_PER_DAY
+    ) -> Floats:
+        features = self.features
+        edges = np.arange(0, features.on.size * 60 + 1, step_seconds)
+        if settings.deleted:
+            return np.zeros(edges.size - 1)
+        work = np.concatenate(([0], features.active.cumsum() * 60))[edges // 60]
+        seconds = np.diff(work).astype(np.float64)
+        ends = (features.gaps.start + features.gaps.minutes) * 60
+        for outcome in self._outcomes(settings, blocked):
+            idle = covered(features.gaps.start * 60, outcome.paid * 60, outcome.share, edges)
+            restarts, _ = np.histogram(
+                ends, bins=edges, weights=outcome.share * (outcome.restarted * RESTART_SECONDS)
+            )
+            seconds += idle + restarts
+        hours: Floats = seconds / SECONDS_PER_HOUR
+        return hours
+
+    def _outcomes(
+        self, settings: InstanceSettings, blocked: float
+    ) -> tuple["_GapOutcome", "_GapOutcome"]:
+        """Return what becomes of each gap where Azure's idle rule works, and where it does not."""
+        features, gaps = self.features, self.features.gaps
+        limit = settings.idle_shutdown_minutes
+        held = np.full(gaps.start.size, blocked)
+        shut = gaps.minutes
+        if limit is not None:
+            shut = np.minimum(gaps.minutes, limit + round(self.habits.delay_minutes))
+        kept = gaps.minutes
+        for since, until, past in _in_force(features):
+            if past.idle_shutdown_minutes is None:
+                continue
+            mine = (gaps.start >= since) & (gaps.start < until)
+            told = mine & (gaps.minutes > past.idle_shutdown_minutes + SLACK_MINUTES)
+            over = gaps.on_minutes - past.idle_shutdown_minutes
+            # What this very rule did to a gap was seen; it is no question of habits.
+            held[told] = over[told] > SLACK_MINUTES
+            if past.idle_shutdown_minutes == limit:
+                shut = np.where(mine, gaps.on_minutes, shut)
+                kept = np.where(mine, gaps.on_minutes, kept)
+        stop = self._minutes_to_stop(settings.stops)
+        return (
+            _gap_outcome(gaps, np.minimum(shut, stop), 1.0 - held),
+            _gap_outcome(gaps, np.minimum(kept, stop), held),
+        )
+
+    def _minutes_to_stop(self, stops: Sequence[StopTime]) -> Ints:
+        """Return how long after its start each gap meets a scheduled stop; its length at most."""
+        gaps = self.features.gaps
+        at = np.append(stop_minutes(stops, self.window), np.iinfo(np.int64).max)
+        following = at[np.searchsorted(at, gaps.start)]
+        minutes: Ints = np.minimum(following, gaps.start + gaps.minutes) - gaps.start
+        return minutes
+
+    def restarts(self, settings: InstanceSettings) -> float:
+        """Return how often somebody would have had to start it again, in expectation."""
+        outcomes = self._outcomes(settings, self.habits.blocked_share(0.5))
+        return float(sum((each.share * each.restarted).sum() for each in outcomes))
+
+    def rate_of(self, settings: InstanceSettings) -> Rate:
+        """Return what an hour costs under `settings`.
+
+        Raises:
+            PriceNotFoundError: nobody knows it.
+        """
+        resource = self.resource
+        if settings.sku in {None, resource.sku}:
+            return self.rate
+        found = self.rates and self.rates.of_size(
+            resource.region, settings.sku or "", workspace_id=resource.workspace_id
+        )
+        if not found:
+            raise PriceNotFoundError(
+                f"No price of {settings.sku} in {resource.region} is known; "
+                "`optimizer prices refresh` reads Azure's list again."
+            )
+        return found
+
+    def saving(self, after: InstanceSettings, before: InstanceSettings | None = None) -> Saving:
+        """Return what `after` saves against `before` (today's settings) on the days seen.
+
+        Its interval holds what no API tells: how often an open kernel keeps Azure from stopping it.
+        """
+        before = before or self.settings
+        median, most, least = (self._saved(after, before, quantile) for quantile in (0.5, 0.9, 0.1))
+        total = float(median.sum())
+        if total <= 0:
+            return Saving(daily=median)
+        ends = sorted((float(most.sum()) / total, float(least.sum()) / total))
+        return Saving(daily=median, low=ends[0], high=ends[1])
+
+    def _saved(self, after: InstanceSettings, before: InstanceSettings, quantile: float) -> Floats:
+        blocked = self.habits.blocked_share(quantile)
+        return self._cost(before, blocked) - self._cost(after, blocked)
+
+    def _cost(self, settings: InstanceSettings, blocked: float) -> Floats:
+        standing = 0.0 if settings.deleted else self.standing_per_day
+        hours = self._hours(settings, blocked)
+        return hours * self.rate_of(settings).per_hour * self.k + standing
+
+    def effects(self, after: InstanceSettings, before: InstanceSettings) -> Effects:
+        """Return what its user feels of going from `before` to `after`."""
+        extra = self.window.per_month(self.restarts(after) - self.restarts(before))
+        return Effects(
+            extra_waiting_minutes_per_month=extra * RESTART_SECONDS / 60,
+            extra_restarts_per_month=extra,
+            runtime_stretch=1.0,
+        )
+
+    def series(self, after: InstanceSettings) -> Series:
+        """Return use, running now and running under `after` over time, 1 = all the step."""
+        scale = SECONDS_PER_HOUR / SERIES_STEP_SECONDS
+        start = np.datetime64(self.window.start_utc.replace(tzinfo=None), "s")
+        on_now = self.hours(self.settings, SERIES_STEP_SECONDS) * scale
+        return Series(
+            times_utc=start + np.arange(on_now.size) * np.timedelta64(SERIES_STEP_SECONDS, "s"),
+            needed=self.features.active.reshape(on_now.size, -1).mean(axis=1),
+            on_now=on_now,
+            on_changed=self.hours(after, SERIES_STEP_SECONDS) * scale,
+        )
+
+    def as_was(self) -> Floats:
+        """Return the hours of each day that it really ran."""
+        hours: Floats = self.features.on.reshape(-1, MINUTES_PER_DAY).sum(axis=1) / 60
+        return hours
+
+    def idle_hours_beyond(self, minutes: int) -> float:
+        """Return the hours of its pauses that lie more than `minutes` after its last use."""
+        return float(np.maximum(self.features.gaps.minutes - minutes, 0).sum()) / 60
+
+    def best_minutes(self, assumptions: Assumptions, choices: Sequence[int]) -> int:
+        """Return the cheapest idle shutdown among `choices`, waiting included.
+
+        Kept within half and twice the worth of a restart, as for clusters (methods §1.4).
+        """
+        worth = assumptions.instance_interactive_share * assumptions.waiting_value_per_hour
+        waiting_hours = worth * RESTART_SECONDS / SECONDS_PER_HOUR / max(self.rate.per_hour, 1e-9)
+        restart = RESTART_SECONDS / 60 + waiting_hours * 60
+        allowed = [minutes for minutes in choices if restart / 2 <= minutes <= restart * 2]
+        if not allowed:
+            allowed = [next((minutes for minutes in choices if minutes >= restart), choices[-1])]
+
+        def cost(minutes: int) -> float:
+            closed, _ = self._outcomes(InstanceSettings(idle_shutdown_minutes=minutes), 0.0)
+            return float(closed.paid.sum() + closed.restarted.sum() * restart)
+
+        return min(allowed, key=lambda minutes: (cost(minutes), -minutes))
+
+
+def _gap_outcome(gaps: Gaps, paid: Ints, share: Floats) -> "_GapOutcome":
+    return _GapOutcome(paid=paid, restarted=gaps.resumed & (paid < gaps.minutes), share=share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _GapOutcome:
+    """What becomes of each gap in one of two worlds."""
+
+    paid: Ints
+    """Minutes from its start on."""
+    restarted: Bools
+    share: Floats
+    """How likely this world is."""
+
+
+def _in_force(features: InstanceFeatures) -> Iterator[tuple[int, int, InstanceSettings]]:
+    """Yield each policy of the window with the minutes in which it stood."""
+    begin = features.window.start_utc
+    since = [max(0, (at - begin) // MINUTE) for at, _ in features.policies]
+    until = [*since[1:], features.on.size]
+    for (_, settings), first, last in zip(features.policies, since, until, strict=True):
+        yield first, last, settings
+
+
+def stop_minutes(stops: Sequence[StopTime], window: Window) -> Ints:
+    """Return when weekly schedules stop an instance, in minutes from the window's start, rising.
+
+    Clocks are those of the schedule's own time zone, summer time included.
+    """
+    moments: set[datetime] = set()
+    for stop in stops:
+        zone = ZoneInfo(stop.time_zone)
+        day = window.start_utc.astimezone(zone).date()
+        while day <= window.end_utc.astimezone(zone).date():
+            if f"{day:%A}" in stop.days:
+                moments.add(
+                    datetime.combine(day, time(stop.hour, stop.minute), zone).astimezone(UTC)
+                )
+            day += timedelta(days=1)
+    inside = sorted(at for at in moments if window.start_utc <= at < window.end_utc)
+    return np.array([(at - window.start_utc) // MINUTE for at in inside], dtype=np.int64)
+
+
+def habits_of(
+    instances: Sequence[InstanceFeatures], *, slack_minutes: int = SLACK_MINUTES
+) -> Habits:
+    """Learn from the instances whose idle shutdown stood unchanged how well Azure's rule works.
+
+    Args:
+        instances: all of the estate.
+        slack_minutes: see `SLACK_MINUTES`.
+    """
+    shut = blocked = 0
+    late = 0.0
+    for features in instances:
+        limit = features.settings.idle_shutdown_minutes
+        if limit is None or len(features.policies) > 1:
+            continue
+        long = features.gaps.minutes > limit + slack_minutes
+        over = features.gaps.on_minutes[long] - limit
+        blocked += int((over > slack_minutes).sum())
+        shut += int((over <= slack_minutes).sum())
+        late += float(np.maximum(over[over <= slack_minutes], 0).sum())
+    return Habits(shut=shut, blocked=blocked, delay_minutes=late / shut if shut else 0.0)

@@ -1,0 +1,87 @@
+"""Runs of jobs, and demand once they take longer or shorter than they did.
+
+Activity is given (methods §0): a run still starts when it started. What a change of machine,
+priority or time limit alters is when it ends.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.analysis.replay import SECONDS_PER_MINUTE, Levels
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Runs:
+    """The runs of one cluster, one array entry each, in seconds from the window's start."""
+
+    start: Ints
+    end: Ints
+    """Of a run under way when the window ended: its end."""
+    nodes: Ints
+    experiment: npt.NDArray[np.str_]
+    """The family: jobs of one experiment are alike."""
+
+    @property
+    def seconds(self) -> Floats:
+        """How long each took."""
+        length: Floats = (self.end - self.start).astype(np.float64)
+        return length
+
+
+NO_RUNS = Runs(
+    start=np.empty(0, np.int64),
+    end=np.empty(0, np.int64),
+    nodes=np.empty(0, np.int64),
+    experiment=np.empty(0, np.str_),
+)
+
+
+def reshaped(demand: Floats, runs: Runs, seconds: Floats) -> Floats:
+    """Return nodes at work in each minute, had the runs taken `seconds` each.
+
+    Minutes that no run explains stay as they were. What would reach past the window is left out.
+    """
+    before = _occupied(demand.size, runs.start, runs.end.astype(np.float64), runs.nodes)
+    after = _occupied(demand.size, runs.start, runs.start + seconds, runs.nodes)
+    changed: Floats = np.maximum(demand + after - before, 0.0)
+    # Sums of many runs leave dust where nothing ran.
+    changed[changed < 1e-6] = 0.0  # noqa: PLR2004
+    return changed
+
+
+def _occupied(minutes: int, start: Ints, end: Floats, nodes: Ints) -> Floats:
+    """Return the mean number of occupied nodes in each minute."""
+    ramp = np.zeros(minutes + 2)
+    for moment, sign in ((start.astype(np.float64), 1.0), (end, -1.0)):
+        at = np.clip(moment / SECONDS_PER_MINUTE, 0, minutes)
+        whole = np.floor(at).astype(np.int64)
+        # A step within a minute counts for the rest of that minute, and in full from the next on.
+        part = at - whole
+        np.add.at(ramp, whole, sign * nodes * (1 - part))
+        np.add.at(ramp, whole + 1, sign * nodes * part)
+    occupied: Floats = ramp.cumsum()[:minutes]
+    return occupied
+
+
+def spells(levels: Levels) -> Runs:
+    """Return each unbroken stretch of work of one level as a run, where no job is known."""
+    start, end = [], []
+    for level in range(1, levels.peak + 1):
+        of_level = levels.level == level
+        gap_start = levels.start[of_level]
+        begin = np.append(0, gap_start + levels.length[of_level])
+        until = np.append(gap_start, levels.seconds)
+        start.append(begin[until > begin])
+        end.append(until[until > begin])
+    every = np.concatenate([np.empty(0, np.int64), *start])
+    return Runs(
+        start=every,
+        end=np.concatenate([np.empty(0, np.int64), *end]),
+        nodes=np.ones_like(every),
+        experiment=np.full(every.size, ""),
+    )

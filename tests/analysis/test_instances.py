@@ -1,0 +1,53 @@
+"""What schedules and idle shutdown together would have cost an instance."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from optimizer.analysis.instances import Habits, stop_minutes
+from optimizer.model import InstanceSettings, StopTime, Window
+from tests.analysis.builders import instance, minutes_of
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+USED_TILL_NOON = minutes_of([(0, 480), (1, 240), (0, 720)])  # from 08:00 to 12:00, never stopped
+
+
+def test_a_schedule_follows_the_clock_of_its_place_through_summer_time() -> None:
+    window = Window(
+        start_utc=datetime(2026, 10, 24, tzinfo=UTC), end_utc=datetime(2026, 10, 27, tzinfo=UTC)
+    )
+    every_day = (*WEEKDAYS, "Saturday", "Sunday")
+    stop = StopTime(days=every_day, hour=20, time_zone="Europe/Berlin")
+    # 18:00 UTC until the clocks go back on 25 October, 19:00 from then on.
+    assert stop_minutes([stop], window).tolist() == [1080, 1440 + 1140, 2880 + 1140]
+    assert stop_minutes([replace(stop, days=("Monday",))], window).tolist() == [2880 + 1140]
+
+
+def test_a_scheduled_stop_ends_a_pause_whatever_kernels_are_open() -> None:
+    # 1 June 2026 is a Monday. Stopped at 18:00, six hours after the last use, on five days a week.
+    case = instance(USED_TILL_NOON * 14, habits=Habits(blocked=10**9))
+    after = InstanceSettings(idle_shutdown_minutes=60, stops=(StopTime(days=WEEKDAYS, hour=18),))
+    hours = case.hours(after)
+    assert hours[0] == pytest.approx(8 + 4 + 6)
+    # Tuesday's first hours are saved, then its user starts it for three minutes.
+    assert hours[1] == pytest.approx(4 + 6 + 0.05)
+    assert hours[5] == pytest.approx(4 + 12 + 0.05)  # Saturday: nothing stops it
+    assert case.restarts(after) == pytest.approx(10)  # all ten stops are followed by use
+
+
+def test_idle_shutdown_and_schedule_save_what_either_would() -> None:
+    case = instance(USED_TILL_NOON * 14)
+    shut = InstanceSettings(idle_shutdown_minutes=60)
+    both = replace(shut, stops=(StopTime(days=WEEKDAYS, hour=18),))
+    # A shutdown after an hour always comes before six o'clock.
+    assert case.hours(both) == pytest.approx(case.hours(shut))
+    assert case.restarts(both) == pytest.approx(case.restarts(shut))
+
+
+def test_what_a_shutdown_did_to_a_pause_was_seen_and_is_no_question_of_habits() -> None:
+    case = instance(USED_TILL_NOON * 14, idle_shutdown_minutes=60, habits=Habits(shut=10**9))
+    # It is set, and yet the instance never stopped: kernels are open, here at least.
+    assert case.hours(case.settings) == pytest.approx(np.full(14, 24.0))
+    assert case.saving(InstanceSettings(idle_shutdown_minutes=30)).daily.sum() == pytest.approx(0)
