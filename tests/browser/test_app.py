@@ -36,6 +36,8 @@ def figure(page: Page, label: str) -> Locator:
 def choose_row(page: Page, row: int) -> None:
     """Click the selector of a row of the table; the grid is drawn, so it has no elements."""
     grid = page.get_by_test_id("stDataFrame").first
+    # Its rows stand behind the drawing for screen readers once it takes clicks.
+    expect(grid.locator("canvas [role=row]")).not_to_have_count(0)
     grid.click(position={"x": 15, "y": ROW_PIXELS * (row + 1) + ROW_PIXELS / 2})
 
 
