@@ -184,7 +184,9 @@ class InstanceSettings:
     idle_shutdown_minutes: int | None
     """None: it runs until somebody stops it."""
     stops: tuple[StopTime, ...] = ()
-    """Weekly schedules that stop it; nothing starts it but its user."""
+    """Weekly schedules that stop it, beside those it has; nothing starts it but its user."""
+    rule_works: bool = False
+    """Nothing keeps Azure's idle rule from stopping it, such as forgotten kernels."""
     sku: str | None = None
     """None: as it was bought."""
     deleted: bool = False

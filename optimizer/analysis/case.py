@@ -8,11 +8,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from optimizer.analysis.confidence import Floats
+from optimizer.analysis.features import Bools
 from optimizer.analysis.rates import Rate
 from optimizer.analysis.result import Calibration, Series
 from optimizer.model import Effects, Estimate, Resource, Window
-from optimizer.units import HOURS_PER_MONTH
+from optimizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 
 S = TypeVar("S")
 """The settings of a kind of resource, frozen: what a finding changes."""
@@ -86,6 +89,17 @@ class Case(ABC, Generic[S]):
     @abstractmethod
     def unknown_hours(self) -> float:
         """Hours of which nothing is known."""
+
+    @property
+    @abstractmethod
+    def used_minutes(self) -> int:
+        """Minutes from the window's start to the end of the last use; 0: there was none."""
+
+    def after_use(self, step_seconds: int = SECONDS_PER_DAY) -> Bools:
+        """Return which steps of the window begin after the last use: what deleting would save."""
+        begins = np.arange(0, round(self.window.hours * SECONDS_PER_HOUR), step_seconds)
+        unused: Bools = begins >= self.used_minutes * 60
+        return unused
 
     @property
     def k(self) -> float:

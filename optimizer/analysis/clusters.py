@@ -87,6 +87,12 @@ class ClusterCase(Case[ClusterSettings]):
         """Hours of which nothing is known."""
         return float(self.features.unknown.sum()) / 60
 
+    @property
+    def used_minutes(self) -> int:
+        """Minutes from the window's start to the end of the last work; 0: there was none."""
+        busy = np.flatnonzero(self.features.demand)
+        return int(busy[-1]) + 1 if busy.size else 0
+
     def stretch(self, settings: ClusterSettings) -> float:  # noqa: ARG002
         """Return how much longer runs take under `settings` than they took."""
         return 1.0
@@ -126,9 +132,9 @@ class ClusterCase(Case[ClusterSettings]):
     def hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid node-hours in each step of the window."""
         edges = np.arange(0, self.levels.seconds + 1, step_seconds)
-        if settings.deleted:
-            return np.zeros(edges.size - 1)
         paid = paid_by(self.levels_under(settings), self.outcome(settings), edges)
+        if settings.deleted:
+            paid[self.after_use(step_seconds)] = 0.0
         return paid / SECONDS_PER_HOUR
 
     def as_was(self) -> Floats:
@@ -162,7 +168,7 @@ class ClusterCase(Case[ClusterSettings]):
         return Saving(daily=self._cost(before or self.settings) - self._cost(after))
 
     def _cost(self, settings: ClusterSettings) -> Floats:
-        standing = 0.0 if settings.deleted else self.standing_per_day
+        standing = np.where(settings.deleted & self.after_use(), 0.0, self.standing_per_day)
         return self.hours(settings) * self.rate_of(settings).per_hour * self.k + standing
 
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:

@@ -25,6 +25,9 @@ SLACK_MINUTES = 240
 """An idle shutdown up to this much late counts as late: Azure ends a forgotten VS Code connection
 after three hours (methods §2.1). One that came later never came."""
 
+IDLE_SHUTDOWN_MINUTES = (15, 30, 60, 120, 180, 240)
+"""Idle shutdowns that are ever proposed; Azure takes 15 minutes to 3 days (methods §1.3)."""
+
 MINUTE = timedelta(minutes=1)
 
 
@@ -90,6 +93,12 @@ class InstanceCase(Case[InstanceSettings]):
         """Hours on of which nothing is known."""
         return self.features.unknown_hours
 
+    @property
+    def used_minutes(self) -> int:
+        """Minutes from the window's start to the end of the last use; 0: there was none."""
+        used = np.flatnonzero(self.features.active)
+        return int(used[-1]) + 1 if used.size else 0
+
     def hours(self, settings: InstanceSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid hours in each step of the window."""
         return self._hours(settings, self.habits.blocked_share(0.5), step_seconds)
@@ -99,8 +108,6 @@ class InstanceCase(Case[InstanceSettings]):
     ) -> Floats:
         features = self.features
         edges = np.arange(0, features.on.size * 60 + 1, step_seconds)
-        if settings.deleted:
-            return np.zeros(edges.size - 1)
         work = np.concatenate(([0], features.active.cumsum() * 60))[edges // 60]
         seconds = np.diff(work).astype(np.float64)
         ends = (features.gaps.start + features.gaps.minutes) * 60
@@ -110,6 +117,8 @@ class InstanceCase(Case[InstanceSettings]):
                 ends, bins=edges, weights=outcome.share * (outcome.restarted * RESTART_SECONDS)
             )
             seconds += idle + restarts
+        if settings.deleted:
+            seconds[self.after_use(step_seconds)] = 0.0
         hours: Floats = seconds / SECONDS_PER_HOUR
         return hours
 
@@ -132,9 +141,11 @@ class InstanceCase(Case[InstanceSettings]):
             over = gaps.on_minutes - past.idle_shutdown_minutes
             # What this very rule did to a gap was seen; it is no question of habits.
             held[told] = over[told] > SLACK_MINUTES
-            if past.idle_shutdown_minutes == limit:
+            if past.idle_shutdown_minutes == limit and not settings.rule_works:
                 shut = np.where(mine, gaps.on_minutes, shut)
                 kept = np.where(mine, gaps.on_minutes, kept)
+        if settings.rule_works:
+            held[:] = 0.0
         stop = self._minutes_to_stop(settings.stops)
         return (
             _gap_outcome(gaps, np.minimum(shut, stop), 1.0 - held),
@@ -191,7 +202,7 @@ class InstanceCase(Case[InstanceSettings]):
         return self._cost(before, blocked) - self._cost(after, blocked)
 
     def _cost(self, settings: InstanceSettings, blocked: float) -> Floats:
-        standing = 0.0 if settings.deleted else self.standing_per_day
+        standing = np.where(settings.deleted & self.after_use(), 0.0, self.standing_per_day)
         hours = self._hours(settings, blocked)
         return hours * self.rate_of(settings).per_hour * self.k + standing
 
@@ -225,7 +236,9 @@ class InstanceCase(Case[InstanceSettings]):
         """Return the hours of its pauses that lie more than `minutes` after its last use."""
         return float(np.maximum(self.features.gaps.minutes - minutes, 0).sum()) / 60
 
-    def best_minutes(self, assumptions: Assumptions, choices: Sequence[int]) -> int:
+    def best_minutes(
+        self, assumptions: Assumptions, choices: Sequence[int] = IDLE_SHUTDOWN_MINUTES
+    ) -> int:
         """Return the cheapest idle shutdown among `choices`, waiting included.
 
         Kept within half and twice the worth of a restart, as for clusters (methods §1.4).

@@ -73,6 +73,7 @@ def cluster(
     start_minutes: float = 5,
     leaving_minutes: float = 0,
     runs: Runs = NO_RUNS,
+    max_nodes: int = 100,
     **changes: Any,
 ) -> ClusterCase:
     """A cluster whose demand is known to the minute; whole days only."""
@@ -84,7 +85,7 @@ def cluster(
             (
                 START,
                 ClusterSettings(
-                    min_nodes=min_nodes, max_nodes=100, idle_seconds=round(idle_minutes * 60)
+                    min_nodes=min_nodes, max_nodes=max_nodes, idle_seconds=round(idle_minutes * 60)
                 ),
             ),
         ),

@@ -1,6 +1,8 @@
 """Runs every case of every detector; knows none by name, and demands what is missing."""
 
 import tomllib
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from optimizer.analysis.case import Case
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.instances import Habits
 from optimizer.model import Kind
-from tests.analysis.builders import cluster, instance, judged, minutes_of
+from tests.analysis.builders import START, cluster, instance, judged, minutes_of
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -24,13 +26,33 @@ def cases() -> list[Any]:
 
 
 def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
-    pattern = minutes_of(case.get("day_pattern") or case["day"])
-    minutes = pattern * (1440 // len(pattern)) * case.get("days", 28)
+    days = case.get("days", 28)
+    if "week" in case:
+        minutes = [m for day in case["week"] for m in minutes_of(day)] * (days // 7)
+    else:
+        pattern = minutes_of(case.get("day_pattern") or case["day"])
+        minutes = pattern * (1440 // len(pattern)) * days
+    if "first_day" in case:
+        minutes[:1440] = minutes_of(case["first_day"])
     common: dict[str, Any] = {"tags": case.get("tags", {})} | (
         {"rate": case["rate"]} if "rate" in case else {}
     )
+    if "stopped_days_before" in case:
+        common |= stopped(START + timedelta(days=days - case["stopped_days_before"]))
+    built = build_alone(detector, case, minutes, common)
+    return replace(built, standing_per_day=case.get("standing_per_day", 0.0))
+
+
+def stopped(at: datetime) -> dict[str, Any]:
+    last = {"operationName": "Stop", "operationTime": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
+    return {"state": "Stopped", "arm": {"properties": {"properties": {"lastOperation": last}}}}
+
+
+def build_alone(
+    detector: Any, case: dict[str, Any], minutes: list[float], common: dict[str, Any]
+) -> Any:
     if Kind(case.get("kind", detector.kinds[0])) is Kind.CLUSTER:
-        return cluster(minutes, **case["settings"], **common)
+        return cluster(minutes, **case.get("settings", {}), **common)
     return instance(
         minutes,
         idle_shutdown_minutes=case.get("idle_shutdown_minutes"),
@@ -52,6 +74,7 @@ def test_case(detector: Any, case: dict[str, Any]) -> None:
     for finding in found:
         assert finding.change.before == expect.get("before", finding.change.before)
         assert finding.change.after == expect.get("after", finding.change.after)
+        assert expect.get("evidence", {}).items() <= dict(finding.evidence).items()
         assert expect.get("note", "") in "".join(finding.pillar_notes)
         if "saving_per_month" in expect:
             assert finding.saving_per_month is not None

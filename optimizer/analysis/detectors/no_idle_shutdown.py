@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from optimizer.analysis.case import Assumptions
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
-from optimizer.analysis.instances import InstanceCase
+from optimizer.analysis.instances import IDLE_SHUTDOWN_MINUTES, InstanceCase
 from optimizer.model import How, InstanceSettings, Kind, Source
 from optimizer.units import HOURS_PER_MONTH, iso_from_seconds
 
@@ -19,7 +19,7 @@ class NoIdleShutdown(Detector[InstanceCase]):
     kinds: ClassVar = (Kind.INSTANCE,)
     order: ClassVar = 20
 
-    choices_minutes: tuple[int, ...] = (15, 30, 60, 120, 180, 240)
+    choices_minutes: tuple[int, ...] = IDLE_SHUTDOWN_MINUTES
     """Proposed settings; Azure takes 15 minutes to 3 days."""
 
     def propose(self, case: InstanceCase, assumptions: Assumptions) -> Proposal | None:

@@ -1,0 +1,179 @@
+"""Compute instances that a weekly stop would switch off where nothing else does."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from optimizer.analysis.case import Assumptions
+from optimizer.analysis.confidence import Floats
+from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
+from optimizer.analysis.features import Bools
+from optimizer.analysis.instances import RESTART_SECONDS, InstanceCase, stop_minutes
+from optimizer.model import How, InstanceSettings, Json, Kind, Level, Source, StopTime
+from optimizer.units import MINUTES_PER_DAY, SECONDS_PER_HOUR
+
+_WORKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+_WEEKEND = ("Saturday", "Sunday")
+_CRON = {_WORKDAYS: "1-5", _WEEKEND: "6,0"}
+
+MAX_SCHEDULES = 4
+"""Of one instance, as Azure has it (methods §2.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSchedule(Detector[InstanceCase]):
+    """Fires where a weekly stop saves beyond what idle shutdown does, on weeks held back too."""
+
+    source = Source(title="Schedule when compute instances start and stop", url=GUIDE)
+    remedy_words = "PUT schedules.computeStartStop"
+    kinds: ClassVar = (Kind.INSTANCE,)
+    order: ClassVar = 25
+    beside_others: ClassVar = True
+
+    lost_minutes_per_miss: float = 5.0
+    """Of a person whose work a stop meets, and who dismisses it (methods §7)."""
+    max_misses_per_week: float = 1.0
+    min_held_out_share: float = 0.5
+    """Of what a stop chosen on the first half gains there: the least it gains in the second."""
+
+    def propose(self, case: InstanceCase, assumptions: Assumptions) -> Proposal | None:
+        """Propose one stop for workdays and one for weekends: those that pay in both halves."""
+        existing = case.resource.settings.get("schedules") or []
+        if any(schedule.get("action") == "Stop" for schedule in existing):
+            return None
+        if len(existing) > MAX_SCHEDULES - len(_CRON):
+            raise CannotAssessError(
+                f"It has {len(existing)} schedules already, and Azure takes {MAX_SCHEDULES}."
+            )
+        base = _with_idle_shutdown(case, assumptions)
+        days = round(case.window.days)
+        first = np.arange(days) < days // 2
+        chosen = self._best(case, base, assumptions, first)
+        gained = self._net(case, base, chosen, assumptions)
+        if not chosen or gained[~first].sum() < self.min_held_out_share * gained[first].sum():
+            return None
+        stops = self._best(case, base, assumptions, np.ones(days, np.bool_))
+        misses = float(_misses(case, stops).sum()) / days * 7
+        if not stops or misses > self.max_misses_per_week:
+            return None
+        cut = float((case.hours(base) - case.hours(replace(base, stops=stops))).sum())
+        when = " and ".join(f"{stop.hour:02}:00 on {_plain(stop.days)}" for stop in stops)
+        return Proposal(
+            setting="properties.properties.schedules.computeStartStop",
+            before=existing,
+            after=[*existing, *map(_document, stops)],
+            how=How.ADVICE,
+            overlay={"stops": stops},
+            title=f"{case.resource.name} runs on when its user has gone",
+            why=(
+                f"A stop at {when} ({assumptions.time_zone}) would have cut {cut:,.0f} idle hours "
+                f"that idle shutdown leaves in {days} days, and met work {misses:.1f} times a week."
+            ),
+            evidence={
+                "stops": when,
+                "time_zone": assumptions.time_zone,
+                "hours_cut_beyond_idle_shutdown": round(cut, 1),
+                "stops_that_met_work_per_week": round(misses, 2),
+                "saving_hours_on_the_half_held_back": round(float(gained[~first].sum()), 1),
+            },
+            risk=Level.MEDIUM,
+            pillar_notes=(
+                (
+                    "Operational excellence: Azure asks before a scheduled stop, and its user may "
+                    "dismiss it; nothing starts the instance but its user."
+                ),
+            ),
+            sensitivity=(
+                (
+                    f"A stop that meets work is taken to cost {self.lost_minutes_per_miss:.0f} "
+                    "minutes of a person; holidays and travel are not known."
+                ),
+            ),
+        )
+
+    def _best(
+        self, case: InstanceCase, base: InstanceSettings, assumptions: Assumptions, seen: Bools
+    ) -> tuple[StopTime, ...]:
+        """Return the stop of workdays and that of weekends which pay most on the days `seen`.
+
+        Kinds of days do not touch each other but for the night between, so each is chosen alone.
+        Of equal stops the latest is taken.
+        """
+        stops: list[StopTime] = []
+        for group in _CRON:
+            candidates = [
+                (StopTime(days=group, hour=hour, time_zone=assumptions.time_zone),)
+                for hour in range(24)
+            ]
+            nets = [
+                float(self._net(case, base, each, assumptions)[seen].sum()) for each in candidates
+            ]
+            best = max(range(24), key=lambda hour: (round(nets[hour], 6), hour))
+            if nets[best] > 0:
+                stops.extend(candidates[best])
+        return tuple(stops)
+
+    def _net(
+        self,
+        case: InstanceCase,
+        base: InstanceSettings,
+        stops: tuple[StopTime, ...],
+        assumptions: Assumptions,
+    ) -> Floats:
+        """Return machine-hours saved on each day, less what meeting people's work is worth."""
+        after = replace(base, stops=stops)
+        value_hours = assumptions.waiting_value_per_hour / max(case.rate.per_hour, 1e-9)
+        miss = self.lost_minutes_per_miss / 60 * value_hours
+        restart = (
+            assumptions.instance_interactive_share
+            * RESTART_SECONDS
+            / SECONDS_PER_HOUR
+            * value_hours
+        )
+        extra = (case.restarts(after) - case.restarts(base)) / round(case.window.days)
+        net: Floats = (
+            case.hours(base) - case.hours(after) - _misses(case, stops) * miss - extra * restart
+        )
+        return net
+
+
+def _with_idle_shutdown(case: InstanceCase, assumptions: Assumptions) -> InstanceSettings:
+    """Return today's settings, with the idle shutdown that would be proposed where there is none.
+
+    Where SSH or a custom application keeps one from fitting, a schedule is all there is.
+    """
+    now, settings = case.settings, case.resource.settings
+    if now.idle_shutdown_minutes is not None:
+        return now
+    if settings.get("ssh_public_access") or settings.get("custom_applications"):
+        return now
+    return replace(now, idle_shutdown_minutes=case.best_minutes(assumptions))
+
+
+def _misses(case: InstanceCase, stops: Iterable[StopTime]) -> Floats:
+    """Return how many stops would have met work, on each day."""
+    at = stop_minutes(tuple(stops), case.window)
+    met = at[case.features.active[at]]
+    counts: Floats = np.bincount(met // MINUTES_PER_DAY, minlength=round(case.window.days)).astype(
+        np.float64
+    )
+    return counts
+
+
+def _plain(days: tuple[str, ...]) -> str:
+    return "workdays" if days == _WORKDAYS else "weekends"
+
+
+def _document(stop: StopTime) -> Json:
+    """Return a schedule as Azure spells it."""
+    return {
+        "action": "Stop",
+        "status": "Enabled",
+        "triggerType": "Cron",
+        "cron": {
+            "expression": f"{stop.minute} {stop.hour} * * {_CRON[stop.days]}",
+            "timeZone": stop.time_zone,
+        },
+    }
