@@ -1,6 +1,6 @@
 """The stages put together. Page, terminal and mail call these and compute nothing themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -127,7 +127,7 @@ def analyse(
 
     Args:
         settings: where the lake is, and the assumptions.
-        detectors: names of those to ask; all where there are none.
+        detectors: names of those to show; all where there are none.
         owner: only findings of this owner; `unowned` for those without.
         min_saving: per month at P50; findings of an unknown saving are kept.
 
@@ -141,14 +141,14 @@ def analyse(
         raise ConfigError(
             f"There is no detector {min(unknown)!r}; `optimizer detectors` lists them all."
         )
-    asked = [detector for detector in every if not detectors or detector.name in detectors]
+    # All are asked whatever is shown: what one is worth depends on what the others propose.
     analysis = judge(
         read_estate(settings),
-        asked,
+        every,
         assumptions=_assumptions(settings),
         exclusions=_exclusions(settings),
     )
-    return _narrowed(analysis, owner=owner, min_saving=min_saving)
+    return _narrowed(analysis, detectors=detectors or names, owner=owner, min_saving=min_saving)
 
 
 def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> Estate:
@@ -220,13 +220,18 @@ def _exclusions(settings: Settings) -> Exclusions:
     )
 
 
-def _narrowed(analysis: Analysis, *, owner: str | None, min_saving: float) -> Analysis:
+def _narrowed(
+    analysis: Analysis, *, detectors: Collection[str], owner: str | None, min_saving: float
+) -> Analysis:
     """Leave out findings and total the others anew."""
+    silent = tuple(each for each in analysis.not_assessed if each.detector in detectors)
+    analysis = replace(analysis, not_assessed=silent)
 
     def wanted(finding: Finding) -> bool:
         mine = owner is None or (finding.owner or "unowned").lower() == owner.lower()
         saving = finding.saving_per_month
-        return mine and (saving is None or saving.p50 >= min_saving)
+        wide = saving is None or saving.p50 >= min_saving
+        return mine and wide and finding.detector in detectors
 
     kept = tuple(finding for finding in analysis.findings if wanted(finding))
     if len(kept) == len(analysis.findings) or analysis.joint is None:

@@ -218,7 +218,7 @@ def _priced(case: Case[Any], proposals: list[_Proposed], assumptions: Assumption
         # long as a long idle time holds them.
         if proposal.exposure or (saving.p50 >= least and not detector.beside_others):
             found.append(_found(case, detector, proposal, saving, case.settings))
-        elif last.p50 >= least:
+        elif last.p50 >= least and (last.p10 > 0 or not detector.beside_others):
             found.append(_found(case, detector, proposal, last, others))
     return found
 

@@ -73,7 +73,8 @@ class Detector(ABC, Generic[C]):
     order: ClassVar[int]
     """Place in the waterfall: usage before rates (methods §6)."""
     beside_others: ClassVar[bool] = False
-    """Counts only what it saves once the other findings of its resource are carried out."""
+    """Counts only what it saves once the other findings of its resource are carried out, and only
+    where even P10 is a saving."""
 
     min_observed_days: float = 14.0
     """Over fewer whole days the detector is not asked."""
