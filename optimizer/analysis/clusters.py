@@ -201,30 +201,44 @@ class ClusterCase(Case[ClusterSettings]):
         return worth * self.physics.wait_seconds / self.rate.per_hour
 
     def best(self, assumptions: Assumptions, *, warm_nodes: int) -> ClusterSettings:
-        """Return the cheapest policy, waiting included, that keeps `warm_nodes` nodes.
-
-        All pairs of minimum node count and idle time are compared at once. The idle time is kept
-        within half and twice the worth of a cold start, so that a short history cannot mislead it
-        (methods §1.4); of equal ones the longer, and the smaller minimum, is taken.
-        """
+        """Return the cheapest policy, waiting included, that keeps `warm_nodes` nodes."""
         now = self.settings
-        waiting = self.waiting_seconds(assumptions)
-        restart = self.physics.start_seconds + self.physics.leaving_seconds + waiting
-        grid = [minutes * 60 for minutes in IDLE_MINUTES_GRID]
-        allowed = [idle for idle in grid if restart / 2 <= idle <= restart * 2]
-        if self.samples < MIN_GAPS or not allowed:
-            allowed = [next((idle for idle in grid if idle >= restart), grid[-1])]
-        floors = range(min(warm_nodes, now.min_nodes), now.min_nodes + 1)
-        curve = sweep(self.levels, min_nodes=floors, idle_seconds=allowed, physics=self.physics)
-        cost = curve.node_seconds(self.levels.busy_seconds, self.physics) + curve.starts * waiting
-        cheapest = np.isclose(cost, cost.min(), rtol=1e-12)
-        column = int(np.flatnonzero(cheapest.any(axis=0))[-1])
-        row = int(np.flatnonzero(cheapest[:, column])[0])
-        return replace(
-            now,
-            min_nodes=int(curve.min_nodes[row]),
-            idle_seconds=int(curve.idle_seconds[column]),
+        min_nodes, idle_seconds = best_policy(
+            self.levels,
+            self.physics,
+            floors=range(min(warm_nodes, now.min_nodes), now.min_nodes + 1),
+            waiting_seconds=self.waiting_seconds(assumptions),
         )
+        return replace(now, min_nodes=min_nodes, idle_seconds=idle_seconds)
+
+
+def best_policy(
+    levels: Levels, physics: Physics, *, floors: Sequence[int], waiting_seconds: float = 0.0
+) -> tuple[int, int]:
+    """Return the minimum node count and the idle time in seconds that would have cost least.
+
+    All pairs are compared at once. The idle time is kept within half and twice the worth of a cold
+    start, so that a short history cannot mislead it (methods §1.4); of equal ones the longer, and
+    the smaller minimum, is taken.
+
+    Args:
+        levels: the demand.
+        physics: what a cold start and a release cost.
+        floors: minimum node counts to choose from.
+        waiting_seconds: node-seconds that the waiting for one cold start is worth.
+    """
+    restart = physics.start_seconds + physics.leaving_seconds + waiting_seconds
+    grid = [minutes * 60 for minutes in IDLE_MINUTES_GRID]
+    allowed = [idle for idle in grid if restart / 2 <= idle <= restart * 2]
+    gaps = int((levels.warm & levels.closed).sum())
+    if gaps < MIN_GAPS or not allowed:
+        allowed = [next((idle for idle in grid if idle >= restart), grid[-1])]
+    curve = sweep(levels, min_nodes=floors, idle_seconds=allowed, physics=physics)
+    cost = curve.node_seconds(levels.busy_seconds, physics) + curve.starts * waiting_seconds
+    cheapest = np.isclose(cost, cost.min(), rtol=1e-12)
+    column = int(np.flatnonzero(cheapest.any(axis=0))[-1])
+    row = int(np.flatnonzero(cheapest[:, column])[0])
+    return int(curve.min_nodes[row]), int(curve.idle_seconds[column])
 
 
 def replayed_as_was(
