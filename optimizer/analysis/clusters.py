@@ -31,6 +31,9 @@ IDLE_MINUTES_GRID = (0, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120)
 MIN_GAPS = 20
 """Below it, the idle time is set by rule and not by data (methods §1.5)."""
 
+MANY_GAPS = 185
+"""From here on the costs of all idle times are known within a tenth of τ + β (methods §1.2)."""
+
 DEFAULT_START_SECONDS = 360.0
 """Billed node time of a cold start nobody has seen here yet (methods §1.5)."""
 
@@ -217,9 +220,10 @@ def best_policy(
 ) -> tuple[int, int]:
     """Return the minimum node count and the idle time in seconds that would have cost least.
 
-    All pairs are compared at once. The idle time is kept within half and twice the worth of a cold
-    start, so that a short history cannot mislead it (methods §1.4); of equal ones the longer, and
-    the smaller minimum, is taken.
+    All pairs are compared at once. The idle time is kept near the worth of a cold start, so that a
+    short history cannot mislead it: within half and twice it (methods §1.4), from `MANY_GAPS` on
+    within a fifth and five times. Of equal ones that nearest to it, which is the safest whatever
+    comes (methods §1.2), and the smaller minimum is taken.
 
     Args:
         levels: the demand.
@@ -229,14 +233,16 @@ def best_policy(
     """
     restart = physics.start_seconds + physics.leaving_seconds + waiting_seconds
     grid = [minutes * 60 for minutes in IDLE_MINUTES_GRID]
-    allowed = [idle for idle in grid if restart / 2 <= idle <= restart * 2]
     gaps = int((levels.warm & levels.closed).sum())
+    trust = 2 if gaps < MANY_GAPS else 5
+    allowed = [idle for idle in grid if restart / trust <= idle <= restart * trust]
     if gaps < MIN_GAPS or not allowed:
         allowed = [next((idle for idle in grid if idle >= restart), grid[-1])]
     curve = sweep(levels, min_nodes=floors, idle_seconds=allowed, physics=physics)
     cost = curve.node_seconds(levels.busy_seconds, physics) + curve.starts * waiting_seconds
     cheapest = np.isclose(cost, cost.min(), rtol=1e-12)
-    column = int(np.flatnonzero(cheapest.any(axis=0))[-1])
+    columns = np.flatnonzero(cheapest.any(axis=0))[::-1]
+    column = int(columns[np.argmin(np.abs(curve.idle_seconds[columns] - restart))])
     row = int(np.flatnonzero(cheapest[:, column])[0])
     return int(curve.min_nodes[row]), int(curve.idle_seconds[column])
 
