@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from optimizer.analysis.case import Case
+from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.instances import Habits
 from optimizer.model import Kind
@@ -32,6 +32,8 @@ def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
     else:
         pattern = minutes_of(case.get("day_pattern") or case["day"])
         minutes = pattern * (1440 // len(pattern)) * days
+    if "second_half_day" in case:
+        minutes[days // 2 * 1440 :] = minutes_of(case["second_half_day"]) * (days // 2)
     if "first_day" in case:
         minutes[:1440] = minutes_of(case["first_day"])
     common: dict[str, Any] = {"tags": case.get("tags", {})} | (
@@ -64,7 +66,7 @@ def build_alone(
 
 @pytest.mark.parametrize(("detector", "case"), cases())
 def test_case(detector: Any, case: dict[str, Any]) -> None:
-    analysis = judged(build(detector, case))
+    analysis = judged(build(detector, case), assumptions=Assumptions(**case.get("assumptions", {})))
     found = [finding for finding in analysis.findings if finding.detector == detector.name]
     expect = case["expect"]
     assert bool(found) == expect["fires"]

@@ -55,9 +55,9 @@ class NoSchedule(Detector[InstanceCase]):
         if not chosen or gained[~first].sum() < self.min_held_out_share * gained[first].sum():
             return None
         stops = self._best(case, base, assumptions, np.ones(days, np.bool_))
-        misses = float(_misses(case, stops).sum()) / days * 7
-        if not stops or misses > self.max_misses_per_week:
+        if not stops:
             return None
+        misses = float(_misses(case, stops).sum()) / days * 7
         cut = float((case.hours(base) - case.hours(replace(base, stops=stops))).sum())
         when = " and ".join(f"{stop.hour:02}:00 on {_plain(stop.days)}" for stop in stops)
         return Proposal(
@@ -96,24 +96,26 @@ class NoSchedule(Detector[InstanceCase]):
     def _best(
         self, case: InstanceCase, base: InstanceSettings, assumptions: Assumptions, seen: Bools
     ) -> tuple[StopTime, ...]:
-        """Return the stop of workdays and that of weekends which pay most on the days `seen`.
+        """Return the stop of workdays that pays most on the days `seen`, and one of weekends.
 
-        Kinds of days do not touch each other but for the night between, so each is chosen alone.
-        Of equal stops the latest is taken.
+        The second counts what it adds to the first. Those that meet work too often are out.
         """
-        stops: list[StopTime] = []
+        allowed = self.max_misses_per_week * float(seen.sum()) / 7
+
+        def net(stops: tuple[StopTime, ...]) -> float:
+            if _misses(case, stops)[seen].sum() > allowed:
+                return -np.inf
+            return round(float(self._net(case, base, stops, assumptions)[seen].sum()), 6)
+
+        chosen: tuple[StopTime, ...] = ()
         for group in _CRON:
             candidates = [
-                (StopTime(days=group, hour=hour, time_zone=assumptions.time_zone),)
+                (*chosen, StopTime(days=group, hour=hour, time_zone=assumptions.time_zone))
                 for hour in range(24)
             ]
-            nets = [
-                float(self._net(case, base, each, assumptions)[seen].sum()) for each in candidates
-            ]
-            best = max(range(24), key=lambda hour: (round(nets[hour], 6), hour))
-            if nets[best] > 0:
-                stops.extend(candidates[best])
-        return tuple(stops)
+            # The first of equal ones: no stop before a late one, a late one before an early one.
+            chosen = max([chosen, *reversed(candidates)], key=net)
+        return chosen
 
     def _net(
         self,
