@@ -143,7 +143,7 @@ class Resource:
     listed and not judged), endpoint, instances, autoscale (None = has none, absent = could not be
     read), traffic_percent, max_concurrent_requests_per_instance, request_timeout_ms and others.
     Workspace: log_categories, job_schedules and quotas (None = could not be read),
-    attached_computes, sizes."""
+    attached_computes, sizes, sizes_offered (by name, whether as low priority too)."""
     arm: Mapping[str, Any] = field(default_factory=dict)
     """The document as Azure sent it."""
 

@@ -168,6 +168,7 @@ def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> E
         window=window,
         resources=lake.read(tables.RESOURCES),
         node_minutes=lake.read(tables.NODE_MINUTES, window),
+        node_days=lake.read(tables.NODE_DAYS, window),
         intervals=lake.read(tables.INTERVALS, window),
         instance_events=lake.read(tables.INSTANCE_EVENTS, window),
         jobs=lake.read(tables.JOBS),

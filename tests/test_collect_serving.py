@@ -191,6 +191,7 @@ def test_quotas_and_sizes_bound_what_a_cluster_may_grow_to(lake: Lake) -> None:
     assert (own["name"], own["limit"]) == ("Standard DSv2 Family Cluster Dedicated vCPUs", 40)
     size = found["sizes"]["Standard_DS3_v2"]
     assert (size["family"], size["vcpus"]) == ("standardDSv2Family", 4)
+    assert found["sizes_offered"]["Standard_DS3_v2"] is True  # as low priority too
     assert not any(each["of"] == "workspaces" for each in settings(lake, BARE)["quotas"] or [])
 
 

@@ -80,11 +80,21 @@ def test_counters_and_maxima() -> None:
     assert row["cpu_hour_sums"] == [2000] + [0] * 23
 
 
+def test_gpus_are_told_apart() -> None:
+    devices = {"0": (10, 900), "1": (0, 10), "2": (11, 0)}  # per mille in two samples
+    rows = [
+        row | {"gpu_max": value, "cpu_max": None}
+        for device, values in devices.items()
+        for row, value in zip(busy("##", device_id=device), values, strict=True)
+    ]
+    (row,) = day_partials(samples(*busy("##"), *rows))[0].to_pylist()
+    assert (row["gpus_seen"], row["gpus_used"]) == (3, 2)  # 1 % is none
+
+
 def test_what_was_not_observed_is_null() -> None:
     (row,) = day_partials(samples(*busy("#")))[0].to_pylist()
-    assert [row[k] for k in ("gpu_histogram", "gpu_hour_sums", "gpu_max", "memory_max")] == [
-        None
-    ] * 4
+    gpu = ("gpu_histogram", "gpu_hour_sums", "gpu_max", "gpus_seen", "gpus_used")
+    assert [row[k] for k in (*gpu, "memory_max")] == [None] * 6
 
 
 def test_a_day_without_samples_gives_no_partials() -> None:

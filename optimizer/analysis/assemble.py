@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ from optimizer.analysis.joint import DAYS_PER_MONTH
 from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
 from optimizer.analysis.result import Calibration
+from optimizer.analysis.use import use_of
 from optimizer.catalogue import Catalogue
 from optimizer.model import Attribution, Basis, Kind, Resource, Window
 
@@ -120,16 +121,28 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         prices,
         {resource_id: _hours_within(seen, bill) for resource_id, seen in features.items()},
     )
+    uses = {
+        str(resource_id): use_of(rows)
+        for resource_id, rows in frames.node_days.groupby("resource_id")
+    }
     habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
     cases: dict[str, Case[Any]] = {}
     for resource_id, seen in features.items():
         rate = priced.known.get(resource_id)
         if rate is None:
             unassessable[resource_id] = _no_price(seen.resource, currency)
-        elif isinstance(seen, ClusterFeatures):
-            cases[resource_id] = _cluster_case(seen, rate, bill, priced)
+            continue
+        workspace = resources.get(seen.resource.workspace_id)
+        machines: dict[str, Any] = {
+            "use": uses.get(resource_id),
+            "offered": workspace.settings.get("sizes_offered") if workspace else None,
+        }
+        if isinstance(seen, ClusterFeatures):
+            cases[resource_id] = replace(_cluster_case(seen, rate, bill, priced), **machines)
         else:
-            cases[resource_id] = _instance_case(seen, rate, bill, priced, habits)
+            cases[resource_id] = replace(
+                _instance_case(seen, rate, bill, priced, habits), **machines
+            )
     return Estate(
         window=frames.window,
         bill=bill,

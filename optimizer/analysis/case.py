@@ -14,6 +14,7 @@ from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import Bools
 from optimizer.analysis.rates import Rate
 from optimizer.analysis.result import Calibration, Series
+from optimizer.errors import OptimizerError
 from optimizer.model import Effects, Estimate, Resource, Window
 from optimizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 
@@ -22,6 +23,10 @@ S = TypeVar("S")
 
 SECONDS_PER_DAY = 86_400
 SERIES_STEP_SECONDS = 600
+
+
+class CannotAssessError(OptimizerError):
+    """The question cannot be answered for this case; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,19 @@
 """A training cluster: what any scaling policy, machine or priority would have cost it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from optimizer.analysis.case import SECONDS_PER_DAY, SERIES_STEP_SECONDS, Assumptions, Case, Saving
+from optimizer.analysis.case import (
+    SECONDS_PER_DAY,
+    SERIES_STEP_SECONDS,
+    Assumptions,
+    CannotAssessError,
+    Case,
+    Saving,
+)
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import ClusterFeatures
 from optimizer.analysis.rates import Rate, Rates
@@ -20,7 +27,10 @@ from optimizer.analysis.replay import (
     sweep,
 )
 from optimizer.analysis.result import Series
+from optimizer.analysis.sizing import SAME, Stretch, stretch
+from optimizer.analysis.use import Use
 from optimizer.analysis.work import reshaped, spells
+from optimizer.catalogue import Size
 from optimizer.errors import PriceNotFoundError
 from optimizer.model import ClusterSettings, Effects, Resource, Window
 from optimizer.units import SECONDS_PER_HOUR
@@ -57,7 +67,13 @@ class ClusterCase(Case[ClusterSettings]):
     physics: Physics
     rates: Rates | None = None
     """What other machines would cost; None where the case was made by hand."""
-    _cut: dict[ClusterSettings, Levels] = field(init=False, repr=False, default_factory=dict)
+    use: Use | None = None
+    """None: Azure told no use of its machines."""
+    offered: Mapping[str, bool | None] | None = None
+    """Sizes that Azure offers here, and whether as low priority too; None: not known."""
+    _cut: dict[tuple[ClusterSettings, bool], Levels] = field(
+        init=False, repr=False, default_factory=dict
+    )
     """Demand under other machines, priorities and limits, once it was worked out."""
 
     @property
@@ -96,11 +112,29 @@ class ClusterCase(Case[ClusterSettings]):
         busy = np.flatnonzero(self.features.demand)
         return int(busy[-1]) + 1 if busy.size else 0
 
-    def stretch(self, settings: ClusterSettings) -> float:  # noqa: ARG002
-        """Return how much longer runs take under `settings` than they took."""
-        return 1.0
+    def stretch(self, settings: ClusterSettings) -> Stretch:
+        """Return how many times as long runs take under `settings` as they took.
 
-    def levels_under(self, settings: ClusterSettings) -> Levels:
+        Raises:
+            CannotAssessError: what the work needs, or what a size has, is not known.
+        """
+        sku = self.resource.sku or ""
+        if settings.sku in {None, sku}:
+            return SAME
+        now, then = (self.size(name) for name in (sku, settings.sku or ""))
+        found = stretch(self.use, now, then) if self.use and now and then else None
+        if found is None:
+            raise CannotAssessError(
+                f"How long its work would take on {settings.sku} is not known: Azure told no use "
+                "of its CPUs."
+            )
+        return found
+
+    def size(self, sku: str) -> Size | None:
+        """Return what a size has; None where it is not known."""
+        return self.rates.catalogue.size(sku) if self.rates else None
+
+    def levels_under(self, settings: ClusterSettings, *, worst: bool = False) -> Levels:
         """Return demand under `settings`: runs end later or earlier, none starts at another time.
 
         Where no job is known, each busy spell of a level stands for one.
@@ -113,29 +147,34 @@ class ClusterCase(Case[ClusterSettings]):
             vm_priority=settings.vm_priority,
             time_limits=settings.time_limits,
         )
-        stretch = self.stretch(settings)
-        if stretch == 1.0 and not settings.time_limits:
+        longer = self.stretch(settings)
+        factor = longer.worst if worst else longer.likely
+        if factor == 1.0 and not settings.time_limits:
             return self.levels
-        if work not in self._cut:
+        if (work, worst) not in self._cut:
             runs = self.features.runs if self.features.runs.start.size else spells(self.levels)
-            seconds = runs.seconds * stretch
+            seconds = runs.seconds * factor
             for experiment, minutes in settings.time_limits:
                 mine = runs.experiment == experiment
                 seconds[mine] = np.minimum(seconds[mine], minutes * 60)
-            self._cut[work] = cut_into_levels(
+            self._cut[work, worst] = cut_into_levels(
                 reshaped(self.features.demand, runs, seconds),
                 on_at_start=self.features.on_at_start,
             )
-        return self._cut[work]
+        return self._cut[work, worst]
 
-    def outcome(self, settings: ClusterSettings) -> Outcome:
+    def outcome(self, settings: ClusterSettings, *, worst: bool = False) -> Outcome:
         """Return what `settings` would have paid for beside the work."""
-        return replay(self.levels_under(settings), settings, self.physics)
+        return replay(self.levels_under(settings, worst=worst), settings, self.physics)
 
     def hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid node-hours in each step of the window."""
+        return self._hours(settings, step_seconds, worst=False)
+
+    def _hours(self, settings: ClusterSettings, step_seconds: int, *, worst: bool) -> Floats:
         edges = np.arange(0, self.levels.seconds + 1, step_seconds)
-        paid = paid_by(self.levels_under(settings), self.outcome(settings), edges)
+        levels = self.levels_under(settings, worst=worst)
+        paid = paid_by(levels, self.outcome(settings, worst=worst), edges)
         if settings.deleted:
             paid[self.after_use(step_seconds)] = 0.0
         return paid / SECONDS_PER_HOUR
@@ -168,11 +207,18 @@ class ClusterCase(Case[ClusterSettings]):
 
     def saving(self, after: ClusterSettings, before: ClusterSettings | None = None) -> Saving:
         """Return what `after` saves against `before` (today's settings) on the days seen."""
-        return Saving(daily=self._cost(before or self.settings) - self._cost(after))
+        before = before or self.settings
+        likely = self._cost(before) - self._cost(after)
+        total = float(likely.sum())
+        if total <= 0 or self.stretch(after) == self.stretch(before):
+            return Saving(daily=likely)
+        worst = self._cost(before, worst=True) - self._cost(after, worst=True)
+        return Saving(daily=likely, low=min(1.0, float(worst.sum()) / total))
 
-    def _cost(self, settings: ClusterSettings) -> Floats:
+    def _cost(self, settings: ClusterSettings, *, worst: bool = False) -> Floats:
         standing = np.where(settings.deleted & self.after_use(), 0.0, self.standing_per_day)
-        return self.hours(settings) * self.rate_of(settings).per_hour * self.k + standing
+        hours = self._hours(settings, SECONDS_PER_DAY, worst=worst)
+        return hours * self.rate_of(settings).per_hour * self.k + standing
 
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
         """Return what people and jobs feel of going from `before` to `after`."""
@@ -180,7 +226,7 @@ class ClusterCase(Case[ClusterSettings]):
         return Effects(
             extra_waiting_minutes_per_month=extra * self.physics.wait_seconds / 60,
             extra_restarts_per_month=extra,
-            runtime_stretch=self.stretch(after) / self.stretch(before),
+            runtime_stretch=self.stretch(after).likely / self.stretch(before).likely,
         )
 
     def series(self, after: ClusterSettings) -> Series:

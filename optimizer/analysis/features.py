@@ -43,6 +43,7 @@ class Frames:
     window: Window
     resources: pd.DataFrame
     node_minutes: pd.DataFrame
+    node_days: pd.DataFrame
     intervals: pd.DataFrame
     instance_events: pd.DataFrame
     jobs: pd.DataFrame

@@ -167,7 +167,7 @@ def _refuse(
     """Raise CannotAssessError where the question must not or cannot be asked."""
     tag = resource.tags.get(IGNORE_TAG)
     ignored = {part.strip() for part in (tag or "").split(",")}
-    if tag is not None and ignored & {"", "all", "true", detector.name}:
+    if tag is not None and ignored & {"", "all", "true", detector.name, *detector.also_ignored_as}:
         raise CannotAssessError(f"Excluded by its tag {IGNORE_TAG}.")
     names = {detector.name, resource.name, f"{detector.name}:{resource.name}"}
     if names & set(exclusions.configured):

@@ -1,6 +1,6 @@
 """A compute instance: what idle shutdown, schedules and another machine would have cost it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -14,6 +14,8 @@ from optimizer.analysis.features import Bools, Gaps, InstanceFeatures
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import Ints, covered
 from optimizer.analysis.result import Series
+from optimizer.analysis.use import Use
+from optimizer.catalogue import Size
 from optimizer.errors import PriceNotFoundError
 from optimizer.model import Effects, InstanceSettings, Resource, StopTime, Window
 from optimizer.units import MINUTES_PER_DAY, SECONDS_PER_HOUR
@@ -62,6 +64,10 @@ class InstanceCase(Case[InstanceSettings]):
     habits: Habits
     rates: Rates | None = None
     """What other machines would cost; None where the case was made by hand."""
+    use: Use | None = None
+    """None: Azure told no use of it."""
+    offered: Mapping[str, bool | None] | None = None
+    """Sizes that Azure offers here, and whether as low priority too; None: not known."""
 
     @property
     def resource(self) -> Resource:
@@ -164,6 +170,10 @@ class InstanceCase(Case[InstanceSettings]):
         """Return how often somebody would have had to start it again, in expectation."""
         outcomes = self._outcomes(settings, self.habits.blocked_share(0.5))
         return float(sum((each.share * each.restarted).sum() for each in outcomes))
+
+    def size(self, sku: str) -> Size | None:
+        """Return what a size has; None where it is not known."""
+        return self.rates.catalogue.size(sku) if self.rates else None
 
     def rate_of(self, settings: InstanceSettings) -> Rate:
         """Return what an hour costs under `settings`.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from optimizer.azure.arm import SUBSCRIPTIONS_API
 from optimizer.azure.connect import Connection
+from optimizer.catalogue import snapshot
 from optimizer.collectors.autoscale import autoscale_by_target
 from optimizer.collectors.problems import problem_of
 from optimizer.collectors.workspaces import (
@@ -372,6 +373,7 @@ class _Surroundings:
                         **workspace.settings,
                         **_quota_settings(workspace, usage.get(place)),
                         "sizes": _sizes_used(of[workspace.resource_id], sizes.get(place, {})),
+                        "sizes_offered": _sizes_offered(sizes.get(place)),
                     },
                 )
             )
@@ -406,6 +408,21 @@ def _sizes_used(
     names["low_priority_capable"] = "lowPriorityCapable"
     used = sorted({r.sku for r in resources if r.sku in sizes and r.sku is not None})
     return {sku: {ours: sizes[sku].get(wire) for ours, wire in names.items()} for sku in used}
+
+
+def _sizes_offered(sizes: Mapping[str, Document] | None) -> Mapping[str, bool | None] | None:
+    """Return the sizes of our catalogue that Azure offers here, and whether as low priority too.
+
+    None where they could not be read: then it is not known.
+    """
+    if not sizes:
+        return None
+    known = snapshot().sizes
+    return {
+        name: size.get("lowPriorityCapable")
+        for name, size in sorted(sizes.items())
+        if name.lower() in known
+    }
 
 
 def _scaled(resource: Resource, rules: Mapping[str, Any] | None) -> Resource:

@@ -111,8 +111,8 @@ class Lake:
         schema = pa.schema([table.schema.field(name) for name in wanted])
         files = self._within(table, window)
         with ThreadPoolExecutor(2) as threads:
-            parts = list(threads.map(lambda file: _load(file, wanted), files))
-        rows = pa.concat_tables([schema.empty_table(), *(p.cast(schema) for p in parts)])
+            parts = list(threads.map(lambda file: _load(file, schema), files))
+        rows = pa.concat_tables([schema.empty_table(), *parts])
         if window is not None and table.day_column is not None:
             rows = rows.filter(_inside(rows[table.day_column], window))
         return rows.select(names)
@@ -176,7 +176,7 @@ class Lake:
     def _overlay(self, table: Table, file: Path, rows: pa.Table, coverage: Coverage | None) -> None:
         collected = dict(self._collected(file))
         if file.exists():
-            old = _load(file, table.schema.names).cast(table.schema)
+            old = _load(file, table.schema)
             if coverage is not None and table.day_column is not None:
                 old = old.filter(pc.invert(_covered(table, old, coverage)))
             rows = pa.concat_tables([old, rows])
@@ -252,11 +252,19 @@ def start_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _load(file: Path, columns: Sequence[str]) -> pa.Table:
+def _load(file: Path, schema: pa.Schema) -> pa.Table:
+    """Return the columns of a file; one that it was written without is null throughout."""
     try:
-        return pq.ParquetFile(file).read(columns=list(columns)).replace_schema_metadata(None)
+        rows = pq.ParquetFile(file).read(columns=schema.names)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(file) from error
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.schema.names
+        else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _damaged(file: Path) -> LakeError:

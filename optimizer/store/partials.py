@@ -22,6 +22,9 @@ from optimizer.units import MINUTES_PER_DAY
 BRIDGED_MINUTES = 5
 """A hole of at most this many minutes is taken to be as both its sides are."""
 
+USED_PER_MILLE = 10
+"""A GPU that is never busier than this all day was not used (methods §3.3)."""
+
 _BINS = 1001
 _HOURS = 24
 _MINUTES_PER_HOUR = 60
@@ -91,6 +94,7 @@ def day_partials(samples: pa.Table) -> tuple[pa.Table, pa.Table]:
         **{name: _histograms(rows, samples[metric]) for name, metric in _HISTOGRAMS.items()},
         **{name: _hour_sums(rows, samples[metric]) for name, metric in _HOUR_SUMS.items()},
         **{metric: _maxima(rows, samples[metric]) for metric in _MAXIMA},
+        **_gpu_counts(rows, samples),
     }
     stretches = _stretches(observed)
     intervals = {
@@ -215,6 +219,25 @@ def _maxima(rows: _Rows, values: pa.ChunkedArray) -> list[int | None]:
     highest = np.full(len(rows.node_ids), -1, np.int64)
     np.maximum.at(highest, rows.node[seen], value)
     return [None if v < 0 else v for v in highest.tolist()]
+
+
+def _gpu_counts(rows: _Rows, samples: pa.Table) -> dict[str, list[int | None]]:
+    """Return how many GPUs of each node were told of, and how many of them ever worked."""
+    seen, value = _observed(samples["gpu_max"])
+    devices = samples["device_id"].combine_chunks().dictionary_encode()
+    count = max(1, len(devices.dictionary))
+    cells = rows.node[seen] * count + _ints(devices.indices)[seen]
+    unique, cell = np.unique(cells, return_inverse=True)
+    highest = np.zeros(unique.size, np.int64)
+    np.maximum.at(highest, cell, value)
+    told = _sums(unique // count, np.ones_like(unique), len(rows.node_ids)).tolist()
+    used = _sums(
+        unique // count, (highest > USED_PER_MILLE).astype(np.int64), len(rows.node_ids)
+    ).tolist()
+    return {
+        "gpus_seen": [n or None for n in told],
+        "gpus_used": [u if n else None for n, u in zip(told, used, strict=True)],
+    }
 
 
 def _observed(values: pa.ChunkedArray) -> tuple[Bools, Ints]:

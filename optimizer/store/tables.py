@@ -120,6 +120,9 @@ NODE_DAYS = _table(
     memory_max=pa.uint16(),
     gpu_max=pa.uint16(),
     gpu_memory_max=pa.uint16(),
+    # GPUs whose use was told, and those of them ever above 1 %; null = no GPU was told of.
+    gpus_seen=pa.uint16(),
+    gpus_used=pa.uint16(),
 )
 
 INTERVALS = _table(

@@ -17,8 +17,9 @@ from optimizer.analysis.rate_savings import rate_savings
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import Physics
 from optimizer.analysis.result import Analysis, Calibration
+from optimizer.analysis.use import Histogram, Use
 from optimizer.analysis.work import NO_RUNS, Runs
-from optimizer.catalogue import Catalogue
+from optimizer.catalogue import Catalogue, ListPrice, Size
 from optimizer.model import (
     Basis,
     ClusterSettings,
@@ -141,6 +142,92 @@ def instance(
         # So many shutdowns seen that open kernels no longer blur the figure.
         habits=habits or Habits(shut=10**9),
         spend_per_month=None,
+    )
+
+
+SIZES = {
+    # sku: vCPUs, GiB, GPUs, model, GiB each, price of an hour
+    "Standard_D2_v3": (2, 8.0, 0, None, None, 0.10),
+    "Standard_DS3_v2": (4, 14.0, 0, None, None, 0.30),
+    "Standard_DS4_v2": (8, 28.0, 0, None, None, 0.60),
+    "Standard_D4s_v5": (4, 16.0, 0, None, None, 0.20),
+    "Standard_D8s_v5": (8, 32.0, 0, None, None, 0.40),
+    "Standard_D8as_v5": (8, 32.0, 0, None, None, 0.34),
+    "Standard_D16s_v5": (16, 64.0, 0, None, None, 0.80),
+    "Standard_E4s_v5": (4, 32.0, 0, None, None, 0.25),
+    "Standard_B4ms": (4, 16.0, 0, None, None, 0.10),
+    "Standard_NC4as_T4_v3": (4, 28.0, 1, "T4", 16.0, 0.50),
+    "Standard_NC8as_T4_v3": (8, 56.0, 1, "T4", 16.0, 0.70),
+    "Standard_NC64as_T4_v3": (64, 440.0, 4, "T4", 16.0, 4.00),
+    "Standard_NC6s_v3": (6, 112.0, 1, "V100", 16.0, 3.00),
+    "Standard_NC12s_v3": (12, 224.0, 2, "V100", 16.0, 6.00),
+    "Standard_NC24rs_v3": (24, 448.0, 4, "V100", 16.0, 13.00),
+    "Standard_NC24s_v3": (24, 448.0, 4, "V100", 16.0, 12.00),
+}
+
+
+def rates() -> Rates:
+    """What a customer without a discount pays for `SIZES`; low priority costs a fifth."""
+    listed = date(2026, 6, 1)
+    return Rates(
+        catalogue=Catalogue(
+            currency="USD",
+            sizes={
+                sku.lower(): Size(
+                    sku=sku,
+                    vcpus=vcpus,
+                    memory_gib=memory,
+                    gpus=gpus,
+                    gpu_model=model,
+                    gpu_memory_gib=each,
+                )
+                for sku, (vcpus, memory, gpus, model, each, _) in SIZES.items()
+            },
+            prices={
+                ("westeurope", sku.lower(), offer, ""): ListPrice(
+                    per_hour=price * share, as_of=listed
+                )
+                for sku, (*_, price) in SIZES.items()
+                for offer, share in (("payg", 1.0), ("low_priority", 0.2))
+            },
+        ),
+        known={},
+        shares={},
+    )
+
+
+def use(  # noqa: PLR0913 - each may be left to its default
+    *,
+    cpu: float | None = 0.5,
+    cpu_spikes: float = 0.0,
+    memory: float | None = 0.5,
+    gpu: float | None = None,
+    gpu_memory: float = 0.0,
+    gpus_seen: int | None = None,
+    gpus_used: int | None = None,
+    days: int = 28,
+    hours: float = 280,
+) -> Use:
+    """Machines at one level of use all along, a share of it in spikes of all CPUs."""
+
+    def level(share: float, spikes: float = 0.0) -> Histogram:
+        minutes = np.zeros(1001)
+        minutes[round(share * 1000)] += hours * 60 * (1 - spikes)
+        minutes[1000] += hours * 60 * spikes
+        return Histogram(minutes=minutes)
+
+    return Use(
+        machine_days=days,
+        days=days,
+        minutes=round(hours * 60),
+        busy_minutes=round(hours * 60),
+        cpu=None if cpu is None else level(cpu, cpu_spikes),
+        cpu_mean=None if cpu is None else cpu * (1 - cpu_spikes) + cpu_spikes,
+        memory=None if memory is None else level(memory),
+        gpu=None if gpu is None else level(gpu),
+        gpu_memory=None if gpu is None else level(gpu_memory),
+        gpus_seen=gpus_seen,
+        gpus_used=gpus_used,
     )
 
 

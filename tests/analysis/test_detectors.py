@@ -12,7 +12,7 @@ from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.instances import Habits
 from optimizer.model import Kind
-from tests.analysis.builders import START, cluster, instance, judged, minutes_of
+from tests.analysis.builders import START, cluster, instance, judged, minutes_of, rates, use
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -36,12 +36,21 @@ def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
         minutes[days // 2 * 1440 :] = minutes_of(case["second_half_day"]) * (days // 2)
     if "first_day" in case:
         minutes[:1440] = minutes_of(case["first_day"])
-    common: dict[str, Any] = {"tags": case.get("tags", {})} | (
-        {"rate": case["rate"]} if "rate" in case else {}
+    common: dict[str, Any] = (
+        {"tags": case.get("tags", {})}
+        | ({"sku": case["sku"]} if "sku" in case else {})
+        | ({"rate": case["rate"]} if "rate" in case else {})
     )
     if "stopped_days_before" in case:
         common |= stopped(START + timedelta(days=days - case["stopped_days_before"]))
     built = build_alone(detector, case, minutes, common)
+    if "use" in case or "offered" in case:
+        offered = dict.fromkeys(case["offered"], True) if "offered" in case else None
+        told: dict[str, Any] = {
+            k: None if v == "none" else v for k, v in case.get("use", {}).items()
+        }
+        seen = use(**told) if told else None
+        built = replace(built, use=seen, rates=rates(), offered=offered)
     return replace(built, standing_per_day=case.get("standing_per_day", 0.0))
 
 

@@ -19,6 +19,7 @@ def empty_frames(lake: Lake) -> Frames:
         window=window(14),
         resources=lake.read(tables.RESOURCES),
         node_minutes=lake.read(tables.NODE_MINUTES),
+        node_days=lake.read(tables.NODE_DAYS),
         intervals=lake.read(tables.INTERVALS),
         instance_events=lake.read(tables.INSTANCE_EVENTS),
         jobs=lake.read(tables.JOBS),

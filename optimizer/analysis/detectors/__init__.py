@@ -11,11 +11,21 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Generic, TypeVar
 
-from optimizer.analysis.case import Assumptions, Case
+from optimizer.analysis.case import Assumptions, CannotAssessError, Case
 from optimizer.errors import OptimizerError
 from optimizer.model import Effort, How, Json, Kind, Level, Source
 
 C = TypeVar("C", bound=Case[Any])
+
+__all__ = [
+    "GUIDE",
+    "CannotAssessError",
+    "Detector",
+    "DetectorError",
+    "Proposal",
+    "about",
+    "load_detectors",
+]
 
 GUIDE = (
     "https://learn.microsoft.com/azure/well-architected/service-guides/"
@@ -26,10 +36,6 @@ GUIDE = (
 
 class DetectorError(OptimizerError):
     """A file of the folder does not define exactly one detector."""
-
-
-class CannotAssessError(OptimizerError):
-    """The question cannot be answered for this case; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,8 @@ class Detector(ABC, Generic[C]):
     """What it is asked about."""
     order: ClassVar[int]
     """Place in the waterfall: usage before rates (methods §6)."""
+    also_ignored_as: ClassVar[tuple[str, ...]] = ()
+    """Detectors of the same question: a tag that exempts from one of them exempts from this."""
     beside_others: ClassVar[bool] = False
     """Counts only what it saves once the other findings of its resource are carried out, and only
     where even P10 is a saving."""

@@ -18,6 +18,9 @@ _WORKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 _WEEKEND = ("Saturday", "Sunday")
 _CRON = {_WORKDAYS: "1-5", _WEEKEND: "6,0"}
 
+MARGIN_MINUTES = 30
+"""Use so shortly before or after a stop counts as met: next week it may be a little later."""
+
 MAX_SCHEDULES = 4
 """Of one instance, as Azure has it (methods §2.1)."""
 
@@ -31,12 +34,13 @@ class NoSchedule(Detector[InstanceCase]):
     kinds: ClassVar = (Kind.INSTANCE,)
     order: ClassVar = 25
     beside_others: ClassVar = True
+    also_ignored_as: ClassVar = ("no_idle_shutdown",)
 
     lost_minutes_per_miss: float = 5.0
     """Of a person whose work a stop meets, and who dismisses it (methods §7)."""
     max_misses_per_week: float = 1.0
     min_held_out_share: float = 0.5
-    """Of what a stop chosen on the first half gains there: the least it gains in the second."""
+    """Of what stops chosen on one half gain there: the least they gain on the other."""
 
     def propose(self, case: InstanceCase, assumptions: Assumptions) -> Proposal | None:
         """Propose one stop for workdays and one for weekends: those that pay in both halves."""
@@ -49,10 +53,8 @@ class NoSchedule(Detector[InstanceCase]):
             )
         base = _with_idle_shutdown(case, assumptions)
         days = round(case.window.days)
-        first = np.arange(days) < days // 2
-        chosen = self._best(case, base, assumptions, first)
-        gained = self._net(case, base, chosen, assumptions)
-        if not chosen or gained[~first].sum() < self.min_held_out_share * gained[first].sum():
+        held_out, seen = self._cross_validated(case, base, assumptions)
+        if seen <= 0 or held_out < self.min_held_out_share * seen:
             return None
         stops = self._best(case, base, assumptions, np.ones(days, np.bool_))
         if not stops:
@@ -76,7 +78,7 @@ class NoSchedule(Detector[InstanceCase]):
                 "time_zone": assumptions.time_zone,
                 "hours_cut_beyond_idle_shutdown": round(cut, 1),
                 "stops_that_met_work_per_week": round(misses, 2),
-                "saving_hours_on_the_half_held_back": round(float(gained[~first].sum()), 1),
+                "saving_hours_on_the_halves_held_back": round(held_out, 1),
             },
             risk=Level.MEDIUM,
             pillar_notes=(
@@ -92,6 +94,19 @@ class NoSchedule(Detector[InstanceCase]):
                 ),
             ),
         )
+
+    def _cross_validated(
+        self, case: InstanceCase, base: InstanceSettings, assumptions: Assumptions
+    ) -> tuple[float, float]:
+        """Return what stops gain on the half they were not chosen on, and on that they were."""
+        days = round(case.window.days)
+        first = np.arange(days) < days // 2
+        held_out = seen = 0.0
+        for half in (first, ~first):
+            gained = self._net(case, base, self._best(case, base, assumptions, half), assumptions)
+            held_out += float(gained[~half].sum())
+            seen += float(gained[half].sum())
+        return held_out, seen
 
     def _best(
         self, case: InstanceCase, base: InstanceSettings, assumptions: Assumptions, seen: Bools
@@ -155,9 +170,11 @@ def _with_idle_shutdown(case: InstanceCase, assumptions: Assumptions) -> Instanc
 
 
 def _misses(case: InstanceCase, stops: Iterable[StopTime]) -> Floats:
-    """Return how many stops would have met work, on each day."""
+    """Return how many stops would have met work, or nearly so, on each day."""
     at = stop_minutes(tuple(stops), case.window)
-    met = at[case.features.active[at]]
+    used = np.concatenate(([0], case.features.active.cumsum()))
+    near = np.clip([at - MARGIN_MINUTES, at + MARGIN_MINUTES + 1], 0, used.size - 1)
+    met = at[used[near[1]] > used[near[0]]]
     counts: Floats = np.bincount(met // MINUTES_PER_DAY, minlength=round(case.window.days)).astype(
         np.float64
     )

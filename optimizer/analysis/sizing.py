@@ -1,0 +1,165 @@
+"""Another machine for the same work: whether it fits, how long it takes, which is cheapest.
+
+For training the target is the cost of a finished job, not utilisation (methods §3.2): another size
+costs R = (p′ ÷ p) × S of what it did, S being how much longer the work takes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer.analysis.use import SHARES, Histogram, Use
+from optimizer.catalogue import Size
+
+HEADROOM = 0.9
+"""θ: the share of a machine's CPU that work can really use (methods §3.2b)."""
+
+BATCH_MEMORY = 0.8
+"""The most of a target's memory that the peak may take: training and development (methods §12)."""
+
+GPU_MEMORY = 0.9
+
+DEVELOPMENT_CPU = 0.7
+"""The most of a target's CPU that the 95th percentile of active minutes may take (§3.2a)."""
+
+CONTEXT_GIB = 0.6
+"""GPU memory below which nothing but a driver's context was there (methods §3.3)."""
+
+PREALLOCATED = 0.95
+"""A peak from here on says what a framework reserved, not what work needs (methods §3.3)."""
+
+MAX_STRETCH = 1.2
+"""Work that would take longer than this is not proposed to, however cheap: people wait for it."""
+
+MAX_COST_RATIO = 0.9
+"""R at its upper end from which on another size is recommended (methods §3.2b)."""
+
+PEGGED = 0.98
+"""CPU use from here on may hide a need for more (methods §3.2b)."""
+
+_RETIRED = {"nv", "ncs_v2", "nds", "ndrs", "nc", "ncr", "ncrs_v2"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """How many times as long work takes on another size."""
+
+    likely: float
+    """From the averages within samples; where CPUs were pegged, half-way to what is possible."""
+    worst: float
+    """From the maxima within samples, and as if no pegged CPU would use more."""
+
+
+SAME = Stretch(likely=1.0, worst=1.0)
+
+
+def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
+    """Return S of a change of size, or None where what it needs was not observed.
+
+    S = mean over minutes of max(1, u ÷ (κ θ)), κ the ratio of cores (methods §3.2b). The number of
+    GPUs in use must fit; a GPU of another model is another question, as none here knows its speed.
+    """
+    if use.cpu is None or use.cpu_mean is None:
+        return None
+    if then.gpus and then.gpu_model != now.gpu_model:
+        return None
+    ratio = then.vcpus / now.vcpus
+    averages = use.cpu.scaled_mean(use.cpu_mean)
+    if ratio >= 1:
+        pegged = float(averages.minutes[SHARES >= PEGGED].sum() / averages.minutes.sum())
+        return Stretch(likely=1 - pegged * (1 - ratio**-0.5), worst=1.0)
+    worst = _bottleneck(use.cpu, ratio * HEADROOM)
+    return Stretch(likely=min(_bottleneck(averages, ratio * HEADROOM), worst), worst=worst)
+
+
+def _bottleneck(use: Histogram, limit: float) -> float:
+    return float(np.average(np.maximum(1.0, SHARES / limit), weights=use.minutes))
+
+
+def memory_fits(use: Use, now: Size, then: Size, *, share: float = BATCH_MEMORY) -> bool:
+    """Tell whether the highest memory ever seen takes no more than `share` of the target's.
+
+    Where memory was not observed only a size with at least as much fits.
+    """
+    if then.memory_gib >= now.memory_gib:
+        return True
+    return use.memory is not None and use.memory.peak * now.memory_gib <= share * then.memory_gib
+
+
+def similar(now: Size, then: Size) -> bool:
+    """Tell whether a size can stand in for another: nothing it has besides capacity is lost.
+
+    Premium storage and InfiniBand are told by the letters `s` and `r` of a name; burstable,
+    confidential and retired sizes stand in for none.
+    """
+    ours, theirs = _letters(now.sku), _letters(then.sku)
+    kept = all(letter in theirs for letter in "sr" if letter in ours)
+    return kept and then.family not in _RETIRED and (then.family == now.family or not _odd(then))
+
+
+def _letters(sku: str) -> str:
+    """Return the letters behind the number of cores: `s` and `r` among them mean something.
+
+    >>> _letters("Standard_NC24rs_v3"), _letters("Standard_DS3_v2")
+    ('rs', 's')
+    """
+    name = sku.lower().removeprefix("standard_").split("_")[0]
+    head = name.rstrip("abcdefghijklmnopqrstuvwxyz")
+    tail = name[len(head) :]
+    # The old spelling has the letter before the number: DS3_v2.
+    first = head.rstrip("0123456789-")
+    return tail + ("s" if len(first) > 1 and first.endswith("s") else "")
+
+
+def _odd(size: Size) -> bool:
+    """Tell whether a size is burstable, confidential, or made for storage, memory or tight MPI."""
+    family = size.family
+    return family.startswith(("a", "b", "dc", "ec", "g", "h", "l", "m", "np")) or "promo" in family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A size that costs less for the same work."""
+
+    size: Size
+    rate_per_hour: float
+    stretch: Stretch
+    cost_ratio: float
+    """R at its upper end."""
+
+    @property
+    def likely_ratio(self) -> float:
+        """R as it will likely be."""
+        return self.cost_ratio / self.stretch.worst * self.stretch.likely
+
+
+def choices_among(
+    sizes: Iterable[Size],
+    *,
+    now_per_hour: float,
+    rate: Callable[[Size], float | None],
+    stretch_to: Callable[[Size], Stretch | None],
+) -> list[Choice]:
+    """Return what each size would cost against today's, lowest R at its upper end first.
+
+    Args:
+        sizes: those that fit.
+        now_per_hour: today's rate.
+        rate: of a size; None where nobody knows it.
+        stretch_to: S of a change to a size; None where it is not known.
+    """
+    choices = []
+    for size in sizes:
+        per_hour, longer = rate(size), stretch_to(size)
+        if per_hour is None or longer is None or longer.worst > MAX_STRETCH:
+            continue
+        choices.append(
+            Choice(
+                size=size,
+                rate_per_hour=per_hour,
+                stretch=longer,
+                cost_ratio=per_hour / now_per_hour * longer.worst,
+            )
+        )
+    return sorted(choices, key=lambda each: (each.cost_ratio, each.size.sku))

@@ -1,0 +1,115 @@
+"""How busy the machines of one compute were: all that right-sizing may know.
+
+Histograms count machine-minutes by per mille of capacity, of the *maximum* within each sample;
+they hold the grain they were seen at and are never compared with another grain's (methods §3.4).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+BINS = 1001
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Histogram:
+    """Minutes by per mille; at least one minute."""
+
+    minutes: Floats
+    """Of each of the 1001 bins."""
+
+    @property
+    def peak(self) -> float:
+        """The highest share of capacity that was seen."""
+        return float(np.flatnonzero(self.minutes)[-1]) / (BINS - 1)
+
+    @property
+    def mean(self) -> float:
+        """The mean of the maxima."""
+        return float(np.average(SHARES, weights=self.minutes))
+
+    def quantile(self, q: float) -> float:
+        """Return the lowest share that at least `q` of the minutes do not exceed."""
+        below = self.minutes.cumsum()
+        return float(np.searchsorted(below, q * below[-1] * (1 - 1e-12))) / (BINS - 1)
+
+    def busiest(self, minutes: float) -> "Histogram":
+        """Return its busiest `minutes`: what is left once idleness is taken off from below."""
+        above = self.minutes[::-1].cumsum()
+        kept = np.diff(np.minimum(above, minutes), prepend=0.0)[::-1]
+        return Histogram(minutes=kept)
+
+    def scaled_mean(self, mean: float) -> "Histogram":
+        """Return one of the same shape whose mean is `mean`, that of averages and not of maxima."""
+        factor = mean / self.mean if self.mean > 0 else 0.0
+        at = np.minimum(np.rint(np.arange(BINS) * factor).astype(np.int64), BINS - 1)
+        minutes: Floats = np.bincount(at, weights=self.minutes, minlength=BINS).astype(np.float64)
+        return Histogram(minutes=minutes)
+
+
+SHARES: Floats = np.arange(BINS) / (BINS - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Use:
+    """What was seen of one compute's machines. None = not observed, never 0."""
+
+    machine_days: int
+    days: int
+    minutes: int
+    """Machine-minutes that were observed."""
+    busy_minutes: int
+    cpu: Histogram | None
+    cpu_mean: float | None
+    """Mean of averages, over all that was observed."""
+    memory: Histogram | None
+    gpu: Histogram | None
+    """Of device-minutes."""
+    gpu_memory: Histogram | None
+    gpus_seen: int | None
+    """Most GPUs that one machine told of."""
+    gpus_used: int | None
+    """Most GPUs that one machine used on one day."""
+
+
+def use_of(node_days: pd.DataFrame) -> Use | None:
+    """Return the use of one compute from its rows of `node_days`; None where there is none."""
+    if node_days.empty:
+        return None
+    minutes = int(node_days["minutes"].sum())
+    sums = node_days["cpu_hour_sums"].dropna()
+    cpu = _histogram(node_days["cpu_histogram"])
+    told = float(sum(np.sum(each) for each in sums))
+    return Use(
+        machine_days=len(node_days),
+        days=int(node_days["day"].nunique()),
+        minutes=minutes,
+        busy_minutes=int(node_days["busy_minutes"].sum()),
+        cpu=cpu,
+        cpu_mean=told / cpu.minutes.sum() / (BINS - 1) if cpu is not None and len(sums) else None,
+        memory=_histogram(node_days["memory_histogram"]),
+        gpu=_histogram(node_days["gpu_histogram"]),
+        gpu_memory=_histogram(node_days["gpu_memory_histogram"]),
+        gpus_seen=_most(node_days["gpus_seen"]),
+        gpus_used=_most(node_days["gpus_used"]),
+    )
+
+
+def _histogram(column: "pd.Series[Any]") -> Histogram | None:
+    """Add up histograms that are coded as bin, minutes, bin, minutes and so on."""
+    known = [np.asarray(each, dtype=np.int64) for each in column.dropna()]
+    if not known:
+        return None
+    pairs = np.concatenate(known).reshape(-1, 2)
+    minutes = np.bincount(pairs[:, 0], weights=pairs[:, 1], minlength=BINS)
+    return Histogram(minutes=minutes.astype(np.float64)) if minutes.any() else None
+
+
+def _most(column: "pd.Series[int]") -> int | None:
+    known = column.dropna()
+    return int(known.max()) if len(known) else None

@@ -1,0 +1,98 @@
+"""Another machine for the same work: methods §3."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.analysis.sizing import memory_fits, similar, stretch
+from optimizer.analysis.use import Histogram
+from optimizer.catalogue import Size, snapshot
+from tests.analysis.builders import use
+
+
+def size(sku: str, vcpus: int = 8, memory: float = 32.0, **gpu: object) -> Size:
+    values = {"gpus": 0.0, "gpu_model": None, "gpu_memory_gib": None} | gpu
+    return Size(sku=sku, vcpus=vcpus, memory_gib=memory, **values)  # type: ignore[arg-type]
+
+
+BIG, HALF = size("Standard_D8s_v5"), size("Standard_D4s_v5", 4, 16.0)
+
+
+def test_work_that_fits_takes_no_longer() -> None:
+    # 0.4 of 8 CPUs are 3.2 of 4 × 0.9 = 3.6.
+    found = stretch(use(cpu=0.4), BIG, HALF)
+    assert found is not None
+    assert (found.likely, found.worst) == (1.0, 1.0)
+
+
+def test_work_that_does_not_fit_takes_as_much_longer_as_it_lacks() -> None:
+    found = stretch(use(cpu=0.54), BIG, HALF)
+    assert found is not None
+    assert found.worst == pytest.approx(0.54 / (0.5 * 0.9))
+
+
+def test_spikes_slow_only_themselves() -> None:
+    # A tenth of the minutes at all CPUs, 1/0.45 times as long; the rest as before.
+    found = stretch(use(cpu=0.2, cpu_spikes=0.1), BIG, HALF)
+    assert found is not None
+    assert found.worst == pytest.approx(0.9 + 0.1 / 0.45)
+
+
+def test_what_was_not_observed_is_no_reason() -> None:
+    assert stretch(use(cpu=None), BIG, HALF) is None
+    assert not memory_fits(use(memory=None), BIG, HALF)
+    assert memory_fits(use(memory=None), HALF, BIG)
+
+
+def test_another_gpu_is_another_question() -> None:
+    v100 = size("Standard_NC6s_v3", 6, 112.0, gpus=1.0, gpu_model="V100", gpu_memory_gib=16.0)
+    t4 = size("Standard_NC8as_T4_v3", 8, 56.0, gpus=1.0, gpu_model="T4", gpu_memory_gib=16.0)
+    assert stretch(use(gpu=0.4), v100, t4) is None
+
+
+@given(st.floats(0, 1), st.floats(1, 2000), st.floats(1, 2000))
+def test_memory_is_never_violated(peak: float, now_gib: float, then_gib: float) -> None:
+    now, then = size("Standard_D8s_v5", 8, now_gib), size("Standard_D4s_v5", 4, then_gib)
+    if memory_fits(use(memory=peak), now, then):
+        assert round(peak, 3) * now_gib <= max(then_gib, now_gib if then_gib >= now_gib else 0)
+
+
+@given(st.integers(1, 128), st.integers(1, 128), st.floats(0, 1))
+def test_more_cpus_never_take_longer(few: int, more: int, cpu: float) -> None:
+    few, more = sorted((few, more))
+    found = [stretch(use(cpu=cpu), size("Standard_D64s_v5", 64), size("x", n)) for n in (few, more)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].worst >= found[1].worst
+    assert all(each is not None and each.likely <= each.worst for each in found)
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "stands_in"),
+    [
+        ("Standard_D8s_v5", "Standard_D4s_v5", True),
+        ("Standard_DS3_v2", "Standard_D4_v3", False),  # no premium storage
+        ("Standard_D4_v3", "Standard_D4s_v5", True),
+        ("Standard_NC24rs_v3", "Standard_NC12s_v3", False),  # no InfiniBand
+        ("Standard_NC24s_v3", "Standard_NC12s_v3", True),
+        ("Standard_D4s_v5", "Standard_B4ms", False),  # burstable
+    ],
+)
+def test_nothing_is_lost_but_capacity(now: str, then: str, *, stands_in: bool) -> None:
+    assert similar(size(now), size(then)) is stands_in
+
+
+def test_quantiles_are_those_of_the_minutes() -> None:
+    minutes = np.zeros(1001)
+    minutes[[100, 500, 900]] = [90, 9, 1]
+    histogram = Histogram(minutes=minutes)
+    assert [histogram.quantile(q) for q in (0.5, 0.9, 0.95, 0.99, 1.0)] == [0.1, 0.1, 0.5, 0.5, 0.9]
+    assert histogram.peak == 0.9
+    assert histogram.mean == pytest.approx((90 * 0.1 + 9 * 0.5 + 0.9) / 100)
+    assert histogram.busiest(5).minutes[[100, 500, 900]].tolist() == [0, 4, 1]
+    assert histogram.scaled_mean(histogram.mean / 2).mean == pytest.approx(histogram.mean / 2)
+
+
+def test_every_size_that_comes_with_the_product_has_a_family() -> None:
+    assert all(each.family for each in snapshot().sizes.values())
