@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks.estate_files import write_json
 from optimizer.analysis.clusters import MIN_GAPS, best_policy
 from optimizer.analysis.replay import Levels, Physics, cut_into_levels
-from optimizer.analysis.work import Runs, reshaped
+from optimizer.analysis.work import anonymous, reshaped
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -151,12 +151,8 @@ def of_jobs(
     """Return the whole nodes that jobs held in each minute, each starting when it was submitted."""
     begin = (start - start.min()).to_numpy().astype(np.int64)
     seconds: Floats = length.to_numpy().astype(np.float64)
-    runs = Runs(
-        start=begin,
-        end=begin,
-        nodes=np.ceil(gpus.to_numpy(dtype=np.float64) / per_node).astype(np.int64),
-        experiment=np.full(begin.size, ""),
-    )
+    nodes = np.ceil(gpus.to_numpy(dtype=np.float64) / per_node).astype(np.int64)
+    runs = anonymous(begin, begin, nodes)
     # Only until the last job was submitted: what follows is the trace's own end.
     idle = np.zeros(int(begin.max()) // 60 + 1)
     held: Floats = np.round(reshaped(idle, runs, seconds), 6)

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from optimizer.analysis.case import Case
-from optimizer.analysis.clusters import ClusterCase, fit_physics, levels_of, replayed_as_was
+from optimizer.analysis.clusters import (
+    ClusterCase,
+    evictions_of,
+    fit_physics,
+    levels_of,
+    replayed_as_was,
+)
 from optimizer.analysis.confidence import Floats, calibrate
 from optimizer.analysis.features import (
     ClusterFeatures,
@@ -125,6 +131,7 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         str(resource_id): use_of(rows)
         for resource_id, rows in frames.node_days.groupby("resource_id")
     }
+    evictions = evictions_of([s for s in features.values() if isinstance(s, ClusterFeatures)])
     habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
     cases: dict[str, Case[Any]] = {}
     for resource_id, seen in features.items():
@@ -138,7 +145,9 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
             "offered": workspace.settings.get("sizes_offered") if workspace else None,
         }
         if isinstance(seen, ClusterFeatures):
-            cases[resource_id] = replace(_cluster_case(seen, rate, bill, priced), **machines)
+            cases[resource_id] = replace(
+                _cluster_case(seen, rate, bill, priced), evictions=evictions, **machines
+            )
         else:
             cases[resource_id] = replace(
                 _instance_case(seen, rate, bill, priced, habits), **machines

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from optimizer.analysis import preemption
 from optimizer.analysis.case import (
     SECONDS_PER_DAY,
     SERIES_STEP_SECONDS,
@@ -16,6 +17,7 @@ from optimizer.analysis.case import (
 )
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import ClusterFeatures
+from optimizer.analysis.preemption import EvictionRate
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import (
     Levels,
@@ -29,7 +31,7 @@ from optimizer.analysis.replay import (
 from optimizer.analysis.result import Series
 from optimizer.analysis.sizing import SAME, Stretch, stretch
 from optimizer.analysis.use import Use
-from optimizer.analysis.work import reshaped, spells
+from optimizer.analysis.work import Runs, reshaped, spells
 from optimizer.catalogue import Size
 from optimizer.errors import PriceNotFoundError
 from optimizer.model import ClusterSettings, Effects, Resource, Window
@@ -71,6 +73,8 @@ class ClusterCase(Case[ClusterSettings]):
     """None: Azure told no use of its machines."""
     offered: Mapping[str, bool | None] | None = None
     """Sizes that Azure offers here, and whether as low priority too; None: not known."""
+    evictions: EvictionRate = field(default_factory=EvictionRate)
+    """Of low-priority nodes of this estate."""
     _cut: dict[tuple[ClusterSettings, bool], Levels] = field(
         init=False, repr=False, default_factory=dict
     )
@@ -118,6 +122,31 @@ class ClusterCase(Case[ClusterSettings]):
         Raises:
             CannotAssessError: what the work needs, or what a size has, is not known.
         """
+        evicted = self._evicted(settings)
+        resized = self._resized(settings)
+        return Stretch(likely=evicted.likely * resized.likely, worst=evicted.worst * resized.worst)
+
+    def _evicted(self, settings: ClusterSettings) -> Stretch:
+        """Return how much longer runs take on nodes that may be taken away (methods §4)."""
+        if settings.vm_priority != "low_priority" or self.resource.vm_priority == "low_priority":
+            return SAME
+        runs = self.runs
+        hours, nodes = runs.seconds / SECONDS_PER_HOUR, runs.nodes.astype(np.float64)
+        likely, worst = (
+            preemption.stretch(
+                hours, nodes, rate, restart=self.physics.wait_seconds / SECONDS_PER_HOUR
+            )
+            for rate in (self.evictions.mean, self.evictions.quantile(0.95))
+        )
+        return Stretch(likely=likely, worst=worst)
+
+    @property
+    def runs(self) -> Runs:
+        """Its runs; where no job is known, each busy spell of a level stands for one."""
+        return self.features.runs if self.features.runs.start.size else spells(self.levels)
+
+    def _resized(self, settings: ClusterSettings) -> Stretch:
+        """Return how much longer runs take on machines of another size."""
         sku = self.resource.sku or ""
         if settings.sku in {None, sku}:
             return SAME
@@ -135,10 +164,7 @@ class ClusterCase(Case[ClusterSettings]):
         return self.rates.catalogue.size(sku) if self.rates else None
 
     def levels_under(self, settings: ClusterSettings, *, worst: bool = False) -> Levels:
-        """Return demand under `settings`: runs end later or earlier, none starts at another time.
-
-        Where no job is known, each busy spell of a level stands for one.
-        """
+        """Return demand under `settings`: runs end later or earlier, none starts elsewhen."""
         work = ClusterSettings(
             min_nodes=0,
             max_nodes=0,
@@ -152,7 +178,7 @@ class ClusterCase(Case[ClusterSettings]):
         if factor == 1.0 and not settings.time_limits:
             return self.levels
         if (work, worst) not in self._cut:
-            runs = self.features.runs if self.features.runs.start.size else spells(self.levels)
+            runs = self.runs
             seconds = runs.seconds * factor
             for experiment, minutes in settings.time_limits:
                 mine = runs.experiment == experiment
@@ -222,12 +248,19 @@ class ClusterCase(Case[ClusterSettings]):
 
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
         """Return what people and jobs feel of going from `before` to `after`."""
-        extra = self.window.per_month(self.outcome(after).starts - self.outcome(before).starts)
+        starts = self.outcome(after).starts - self.outcome(before).starts
+        extra = self.window.per_month(starts + self._evictions(after) - self._evictions(before))
         return Effects(
             extra_waiting_minutes_per_month=extra * self.physics.wait_seconds / 60,
             extra_restarts_per_month=extra,
             runtime_stretch=self.stretch(after).likely / self.stretch(before).likely,
         )
+
+    def _evictions(self, settings: ClusterSettings) -> float:
+        """Return how many restarts by eviction are to be expected beside those there are."""
+        if self._evicted(settings) == SAME:
+            return 0.0
+        return float(self.runs.node_hours.sum()) * self.evictions.mean
 
     def series(self, after: ClusterSettings) -> Series:
         """Return nodes needed, paid now and paid under `after` over time."""
@@ -388,3 +421,18 @@ def _extra_per_start(
 def levels_of(features: ClusterFeatures) -> Levels:
     """Cut a cluster's demand into levels."""
     return cut_into_levels(features.demand, on_at_start=features.on_at_start)
+
+
+def evictions_of(clusters: Sequence[ClusterFeatures]) -> EvictionRate:
+    """Learn from the low-priority clusters of the estate how often their nodes are taken away.
+
+    An eviction is a rise of the number of nodes that are being preempted (methods §4.3).
+    """
+    evictions = hours = 0.0
+    for features in clusters:
+        if features.resource.vm_priority != "low_priority" or np.isnan(features.preempted).all():
+            continue
+        rises = np.diff(np.nan_to_num(features.preempted), prepend=0.0)
+        evictions += float(rises[rises > 0].sum())
+        hours += float(np.nansum(features.present)) / 60
+    return EvictionRate(evictions=round(evictions), hours=hours)

@@ -91,6 +91,8 @@ class ClusterFeatures:
     preparing: Floats
     """NaN where the source does not tell it."""
     leaving: Floats
+    preempted: Floats
+    """Nodes that were being taken away; NaN where the source does not tell it."""
     on_at_start: int
     from_logs: bool
     """Node states come from the event log, not from sampled metrics."""
@@ -248,8 +250,8 @@ def cluster_features(
         values[at[inside]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[inside]
         return values
 
-    states = ("active", "idle", "preparing", "leaving", "unusable")
-    active, idle, preparing, leaving, unusable = (series(state) for state in states)
+    states = ("active", "idle", "preparing", "leaving", "unusable", "preempted")
+    active, idle, preparing, leaving, unusable, preempted = (series(state) for state in states)
     present = active + np.nan_to_num(idle) + np.nan_to_num(leaving) + np.nan_to_num(unusable)
     demand, unknown = _bridge(active, present)
     at_start = np.flatnonzero(~np.isnan(present))
@@ -264,6 +266,7 @@ def cluster_features(
         present=present + np.nan_to_num(preparing),
         preparing=preparing,
         leaving=leaving,
+        preempted=preempted,
         on_at_start=round(float(present[at_start[0]])) if at_start.size else 0,
         from_logs=bool((rows["source"] == "log").all()),
         jobs=int(
@@ -294,8 +297,29 @@ def _runs_of(jobs: pd.DataFrame, window: Window) -> Runs:
         start=start[inside],
         end=end[inside],
         nodes=own["nodes"].to_numpy(dtype=np.int64)[inside],
-        experiment=own["experiment"].fillna("").to_numpy(dtype=np.str_)[inside],
+        experiment=_words(own["experiment"])[inside],
+        kind=_words(own["kind"])[inside],
+        status=_words(own["status"])[inside],
+        limit_minutes=own["time_limit_minutes"].to_numpy(dtype=np.float64, na_value=np.nan)[inside],
+        unended_sweep=_words(_unended_sweeps(jobs, own))[inside],
     )
+
+
+def _unended_sweeps(jobs: pd.DataFrame, own: pd.DataFrame) -> "pd.Series[str]":
+    """Return the sweep of each run that has no early termination policy; null elsewhere.
+
+    The sweep says whether it has one; a trial whose sweep was not read says it for itself.
+    """
+    sweeps = jobs[jobs["kind"] == "sweep"].set_index("job_id")["has_early_termination"]
+    known = own["parent_id"].isin(sweeps.index)
+    policy = own["parent_id"].map(sweeps).where(known, own["has_early_termination"])
+    is_trial = known | (own["kind"] == "sweep")
+    named: pd.Series[str] = own["parent_id"].fillna(own["job_id"])
+    return named.where(is_trial & (policy == False))  # noqa: E712 - null is neither
+
+
+def _words(column: "pd.Series[str]") -> npt.NDArray[np.str_]:
+    return column.fillna("").to_numpy(dtype=np.str_)
 
 
 def _seconds_since(column: "pd.Series[pd.Timestamp]", window: Window) -> Ints:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.analysis.replay import SECONDS_PER_MINUTE, Levels
+from optimizer.units import SECONDS_PER_HOUR
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -25,6 +26,20 @@ class Runs:
     nodes: Ints
     experiment: npt.NDArray[np.str_]
     """The family: jobs of one experiment are alike."""
+    kind: npt.NDArray[np.str_]
+    """command, sweep, pipeline or batch; empty where it is not known."""
+    status: npt.NDArray[np.str_]
+    """As Azure spells it; empty where it is not known."""
+    limit_minutes: Floats
+    """Of the job's own time limit; NaN where it has none."""
+    unended_sweep: npt.NDArray[np.str_]
+    """The sweep without an early termination policy that it is a trial of; empty elsewhere."""
+
+    @property
+    def node_hours(self) -> Floats:
+        """What each held."""
+        hours: Floats = self.seconds * self.nodes / SECONDS_PER_HOUR
+        return hours
 
     @property
     def seconds(self) -> Floats:
@@ -33,12 +48,22 @@ class Runs:
         return length
 
 
-NO_RUNS = Runs(
-    start=np.empty(0, np.int64),
-    end=np.empty(0, np.int64),
-    nodes=np.empty(0, np.int64),
-    experiment=np.empty(0, np.str_),
-)
+def anonymous(start: Ints, end: Ints, nodes: Ints) -> Runs:
+    """Return runs of which nothing else is known."""
+    nothing = np.full(start.size, "")
+    return Runs(
+        start=start,
+        end=end,
+        nodes=nodes,
+        experiment=nothing,
+        kind=nothing,
+        status=nothing,
+        limit_minutes=np.full(start.size, np.nan),
+        unended_sweep=nothing,
+    )
+
+
+NO_RUNS = anonymous(*(np.empty(0, np.int64),) * 3)
 
 
 def reshaped(demand: Floats, runs: Runs, seconds: Floats) -> Floats:
@@ -79,9 +104,4 @@ def spells(levels: Levels) -> Runs:
         start.append(begin[until > begin])
         end.append(until[until > begin])
     every = np.concatenate([np.empty(0, np.int64), *start])
-    return Runs(
-        start=every,
-        end=np.concatenate([np.empty(0, np.int64), *end]),
-        nodes=np.ones_like(every),
-        experiment=np.full(every.size, ""),
-    )
+    return anonymous(every, np.concatenate([np.empty(0, np.int64), *end]), np.ones_like(every))

@@ -95,6 +95,7 @@ def cluster(
         present=np.asarray(demand, dtype=float),
         preparing=np.zeros(len(demand)),
         leaving=np.zeros(len(demand)),
+        preempted=np.zeros(len(demand)),
         on_at_start=min_nodes,
         from_logs=True,
         jobs=100,

@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.instances import Habits
+from optimizer.analysis.preemption import EvictionRate
+from optimizer.analysis.work import Runs
 from optimizer.model import Kind
 from tests.analysis.builders import START, cluster, instance, judged, minutes_of, rates, use
 
@@ -32,6 +35,9 @@ def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
     else:
         pattern = minutes_of(case.get("day_pattern") or case["day"])
         minutes = pattern * (1440 // len(pattern)) * days
+    hung = case.get("hung", {"days": [], "minutes": 0})
+    for day in hung["days"]:
+        minutes[day * 1440 : day * 1440 + hung["minutes"]] = [1.0] * hung["minutes"]
     if "second_half_day" in case:
         minutes[days // 2 * 1440 :] = minutes_of(case["second_half_day"]) * (days // 2)
     if "first_day" in case:
@@ -41,9 +47,15 @@ def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
         | ({"sku": case["sku"]} if "sku" in case else {})
         | ({"rate": case["rate"]} if "rate" in case else {})
     )
+    if "runs" in case:
+        common["runs"] = daily_runs(days, case["runs"], hung)
+    if "vm_priority" in case:
+        common["vm_priority"] = case["vm_priority"]
     if "stopped_days_before" in case:
         common |= stopped(START + timedelta(days=days - case["stopped_days_before"]))
     built = build_alone(detector, case, minutes, common)
+    if "evictions" in case:
+        built = replace(built, evictions=EvictionRate(**case["evictions"]))
     if "use" in case or "offered" in case:
         offered = dict.fromkeys(case["offered"], True) if "offered" in case else None
         told: dict[str, Any] = {
@@ -52,6 +64,24 @@ def build(detector: Any, case: dict[str, Any]) -> Case[Any]:
         seen = use(**told) if told else None
         built = replace(built, use=seen, rates=rates(), offered=offered)
     return replace(built, standing_per_day=case.get("standing_per_day", 0.0))
+
+
+def daily_runs(days: int, runs: dict[str, Any], hung: dict[str, Any]) -> Runs:
+    """Runs that start at midnight, of one experiment; on some days they hang and then fail."""
+    trials = runs.get("trials", 1)
+    at = np.repeat(np.arange(0, days, runs.get("every_days", 1)), trials)
+    bad = np.isin(at, hung["days"])
+    count = at.size
+    return Runs(
+        start=at * 86_400,
+        end=at * 86_400 + np.where(bad, hung["minutes"], runs["minutes"]) * 60,
+        nodes=np.full(count, runs["nodes"]),
+        experiment=np.full(count, "x"),
+        kind=np.full(count, runs.get("kind", "command")),
+        status=np.where(bad, hung.get("status", "Failed"), runs.get("status", "Completed")),
+        limit_minutes=np.full(count, float(runs.get("limit_minutes", "nan"))),
+        unended_sweep=at.astype(np.str_) if "trials" in runs else np.full(count, ""),
+    )
 
 
 def stopped(at: datetime) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from optimizer.analysis.replay import cut_into_levels
-from optimizer.analysis.work import Runs, reshaped, spells
+from optimizer.analysis.work import Runs, anonymous, reshaped, spells
 
 
 def runs(*each: tuple[int, int, int]) -> Runs:
     """Start and end in minutes, and nodes."""
     start, end, nodes = np.array(each).T
-    return Runs(start=start * 60, end=end * 60, nodes=nodes, experiment=np.array(["x"] * len(each)))
+    return anonymous(start * 60, end * 60, nodes)
 
 
 def test_a_stretched_run_ends_later_and_keeps_its_start() -> None:
