@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optimizer.analysis.work import Runs
+from optimizer.analysis.work import Runs, nodes_by_share
 from optimizer.catalogue import ListPrice, PriceKey
 from optimizer.model import (
     Attribution,
@@ -274,29 +274,26 @@ def cluster_features(
             .between(pd.Timestamp(window.start_utc), pd.Timestamp(window.end_utc))
             .sum()
         ),
-        runs=_runs_of(jobs, window),
+        runs=_runs_of(jobs, window, demand),
     )
 
 
-def _runs_of(jobs: pd.DataFrame, window: Window) -> Runs:
+def _runs_of(jobs: pd.DataFrame, window: Window, demand: Floats) -> Runs:
     """Return the runs of a cluster's jobs within a window; one that has not ended lasts to its end.
 
     A job that others name as their parent (a sweep, a pipeline) holds no nodes of its own.
     """
-    own = jobs[
-        jobs["started_utc"].notna()
-        & jobs["nodes"].notna()
-        & ~jobs["job_id"].isin(jobs["parent_id"].dropna())
-    ]
+    own = jobs[jobs["started_utc"].notna() & ~jobs["job_id"].isin(jobs["parent_id"].dropna())]
     ended = own["ended_utc"].fillna(pd.Timestamp(window.end_utc))
     length = round(window.hours * 3600)
     start = np.clip(_seconds_since(own["started_utc"], window), 0, length)
     end = np.clip(_seconds_since(ended, window), 0, length)
     inside = end > start
+    nodes = own["nodes"].to_numpy(dtype=np.float64, na_value=np.nan)
     return Runs(
         start=start[inside],
         end=end[inside],
-        nodes=own["nodes"].to_numpy(dtype=np.int64)[inside],
+        nodes=nodes_by_share(demand, start[inside], end[inside], nodes[inside]),
         experiment=_words(own["experiment"])[inside],
         kind=_words(own["kind"])[inside],
         status=_words(own["status"])[inside],

@@ -79,7 +79,28 @@ def reshaped(demand: Floats, runs: Runs, seconds: Floats) -> Floats:
     return changed
 
 
-def _occupied(minutes: int, start: Ints, end: Floats, nodes: Ints) -> Floats:
+def nodes_by_share(demand: Floats, start: Ints, end: Ints, nodes: Floats) -> Ints:
+    """Return the nodes of each run; those that were not told (NaN) share what the others leave.
+
+    Azure tells how many nodes a command wants, and neither of a batch nor of a pipeline's step.
+    Runs under way at the same time share alike, each of them holds one at least.
+    """
+    told = ~np.isnan(nodes)
+    finish = end.astype(np.float64)
+    held = _occupied(demand.size, start[told], finish[told], nodes[told])
+    others = _occupied(demand.size, start[~told], finish[~told], np.ones(int((~told).sum())))
+    left = np.maximum(demand - held, 0.0)
+    each = np.divide(left, others, out=np.zeros_like(left), where=others > 0.5)  # noqa: PLR2004
+    upto = np.concatenate(([0.0], each.cumsum()))
+    first, last = start // SECONDS_PER_MINUTE, -(-end // SECONDS_PER_MINUTE)
+    mean = (upto[np.minimum(last, demand.size)] - upto[first]) / np.maximum(last - first, 1)
+    found: Ints = np.where(told, np.nan_to_num(nodes), np.maximum(np.rint(mean), 1)).astype(
+        np.int64
+    )
+    return found
+
+
+def _occupied(minutes: int, start: Ints, end: Floats, nodes: Ints | Floats) -> Floats:
     """Return the mean number of occupied nodes in each minute."""
     ramp = np.zeros(minutes + 2)
     for moment, sign in ((start.astype(np.float64), 1.0), (end, -1.0)):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optimizer.analysis.replay import cut_into_levels
-from optimizer.analysis.work import Runs, anonymous, reshaped, spells
+from optimizer.analysis.work import Runs, anonymous, nodes_by_share, reshaped, spells
 
 
 def runs(*each: tuple[int, int, int]) -> Runs:
@@ -55,3 +55,14 @@ def test_busy_spells_stand_for_runs_where_no_job_is_known() -> None:
         *((5, 15), (5, 30), (10, 15))
     ]
     assert reshaped(demand, found, found.seconds).tolist() == demand.tolist()
+
+
+def test_runs_whose_nodes_were_not_told_share_what_the_others_leave() -> None:
+    demand = np.zeros(60)
+    demand[0:30] += 2  # told
+    demand[10:40] += 3  # not told
+    demand[20:40] += 5  # not told, partly beside the one before
+    start, end = (np.array(each) * 60 for each in ([0, 10, 20], [30, 40, 40]))
+    nodes = nodes_by_share(demand, start, end, np.array([2.0, np.nan, np.nan]))
+    # The second: 3 alone, then half of 8 for twice as long: 3.67. The third: half of 8.
+    assert nodes.tolist() == [2, 4, 4]
