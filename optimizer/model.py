@@ -193,6 +193,31 @@ class InstanceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutoscaleRules:
+    """A pair of autoscale rules on CPU, as Microsoft's sample has it (methods §3.2c)."""
+
+    least: int
+    most: int
+    out_above: float = 0.7
+    out_by: int = 2
+    in_below: float = 0.3
+    in_by: int = 1
+    out_cooldown_minutes: int = 60
+    in_cooldown_minutes: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSettings:
+    """The policy of a managed online deployment that costs money."""
+
+    instances: int | None = None
+    """`sku.capacity`; None: as many as there were."""
+    autoscale: AutoscaleRules | None = None
+    """None: as it was."""
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """The recommendation that a detector turns into a question."""
 

@@ -172,6 +172,7 @@ def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> E
         intervals=lake.read(tables.INTERVALS, window),
         instance_events=lake.read(tables.INSTANCE_EVENTS, window),
         jobs=lake.read(tables.JOBS),
+        requests=lake.read(tables.REQUESTS, window),
         costs=lake.read(tables.COSTS, window),
         prices=lake.read(tables.PRICES),
     )

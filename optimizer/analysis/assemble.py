@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,13 +17,16 @@ from optimizer.analysis.clusters import (
     replayed_as_was,
 )
 from optimizer.analysis.confidence import Floats, calibrate
+from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.features import (
     ClusterFeatures,
     CostLine,
+    DeploymentFeatures,
     Frames,
     InstanceFeatures,
     cluster_features,
     cost_lines,
+    deployment_features,
     instance_features,
     list_prices,
     policies_of,
@@ -37,6 +40,8 @@ from optimizer.analysis.result import Calibration
 from optimizer.analysis.use import use_of
 from optimizer.catalogue import Catalogue
 from optimizer.model import Attribution, Basis, Kind, Resource, Window
+
+Features: TypeAlias = ClusterFeatures | InstanceFeatures | DeploymentFeatures
 
 MIN_CALIBRATION_DAYS = 7
 """Fewer billed days cannot be compared with the replay."""
@@ -105,7 +110,7 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
     """
     resources = resources_of(frames.resources)
     policies = policies_of(frames.resources, frames.window)
-    features: dict[str, ClusterFeatures | InstanceFeatures] = {}
+    features: dict[str, Features] = {}
     unassessable: dict[str, str] = {}
     for resource_id, resource in resources.items():
         read = _READERS.get(resource.kind)
@@ -148,6 +153,8 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
             cases[resource_id] = replace(
                 _cluster_case(seen, rate, bill, priced), evictions=evictions, **machines
             )
+        elif isinstance(seen, DeploymentFeatures):
+            cases[resource_id] = _deployment_case(seen, rate, bill)
         else:
             cases[resource_id] = replace(
                 _instance_case(seen, rate, bill, priced, habits), **machines
@@ -172,6 +179,7 @@ def _no_price(resource: Resource, currency: str) -> str:
 _READERS: Mapping[Kind, Any] = {
     Kind.CLUSTER: cluster_features,
     Kind.INSTANCE: instance_features,
+    Kind.DEPLOYMENT: deployment_features,
 }
 
 _NOTHING_SEEN = {
@@ -179,13 +187,17 @@ _NOTHING_SEEN = {
     Kind.INSTANCE: (
         "It ran, but no CPU or GPU use was observed: Azure sent no utilisation metrics for it."
     ),
+    Kind.DEPLOYMENT: (
+        "It runs on Kubernetes, whose machines are billed elsewhere, or Azure told no number of "
+        "instances for it."
+    ),
 }
 
 
 def _bill(
     lines: Sequence[CostLine],
     frames: Frames,
-    features: Mapping[str, ClusterFeatures | InstanceFeatures],
+    features: Mapping[str, Features],
     prices: Catalogue,
     billed_through: datetime,
 ) -> Bill:
@@ -225,14 +237,14 @@ def _currency(lines: Iterable[CostLine], frames: Frames, snapshot: Catalogue) ->
     return str(listed.iloc[0]) if len(listed) else snapshot.currency
 
 
-def _daily_hours(seen: ClusterFeatures | InstanceFeatures) -> Floats:
+def _daily_hours(seen: Features) -> Floats:
     """Return the node-hours that were seen on each day."""
-    present = seen.present if isinstance(seen, ClusterFeatures) else seen.on.astype(np.float64)
+    present = seen.on.astype(np.float64) if isinstance(seen, InstanceFeatures) else seen.present
     hours: Floats = np.nansum(present.reshape(-1, 1440), axis=1) / 60
     return hours
 
 
-def _hours_within(seen: ClusterFeatures | InstanceFeatures, bill: Bill) -> float:
+def _hours_within(seen: Features, bill: Bill) -> float:
     offset = (bill.start - seen.window.start_utc.date()).days
     hours = _daily_hours(seen)
     return float(hours[max(0, offset) : max(0, offset + bill.days)].sum())
@@ -279,6 +291,19 @@ def _instance_case(
         rates=priced,
         calibration=_calibration(cost, _daily_hours(seen) * rate.per_hour, rate.basis),
         habits=habits,
+        spend_per_month=_spend(bill, resource_id),
+        standing_per_day=_standing(bill, resource_id),
+    )
+
+
+def _deployment_case(seen: DeploymentFeatures, rate: Rate, bill: Bill) -> DeploymentCase:
+    resource_id = seen.resource.resource_id
+    told = _exact(bill.lines, resource_id)
+    cost = bill.daily(resource_id, seen.window, hours=False) if told else None
+    return DeploymentCase(
+        features=seen,
+        rate=rate,
+        calibration=_calibration(cost, _daily_hours(seen) * rate.per_hour, rate.basis),
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
     )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optimizer.analysis.serving import Demand, fitted_cpu
 from optimizer.analysis.work import Runs, nodes_by_share
 from optimizer.catalogue import ListPrice, PriceKey
 from optimizer.model import (
@@ -33,6 +34,9 @@ BRIDGED_MINUTES = 5
 """Unobserved minutes up to here take the larger of their two neighbours; longer ones are unknown,
 and unknown minutes are replayed as they were, so that they never save anything."""
 
+MIN_LATENCIES = 100
+"""Minutes with requests and a latency, below which nothing is said of how long one takes."""
+
 _SECOND = np.timedelta64(1, "s")
 
 
@@ -47,6 +51,7 @@ class Frames:
     intervals: pd.DataFrame
     instance_events: pd.DataFrame
     jobs: pd.DataFrame
+    requests: pd.DataFrame
     costs: pd.DataFrame
     prices: pd.DataFrame
 
@@ -144,6 +149,27 @@ class InstanceFeatures:
     def settings(self) -> InstanceSettings:
         """Today's settings."""
         return self.policies[-1][1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeploymentFeatures:
+    """One managed online deployment's activity, minute by minute."""
+
+    resource: Resource
+    window: Window
+    """The whole days that were observed."""
+    requests_per_minute: Floats
+    """NaN where Azure told none: that may be silence or a gap."""
+    latency_p95_ms: Floats
+    instances: Floats
+    """NaN where it was not told."""
+    demand: Demand | None
+    """What a request takes; None where nothing tells it."""
+
+    @property
+    def present(self) -> Floats:
+        """Instances there in each minute."""
+        return self.instances
 
 
 def resources_of(frame: pd.DataFrame) -> dict[str, Resource]:
@@ -317,6 +343,82 @@ def _unended_sweeps(jobs: pd.DataFrame, own: pd.DataFrame) -> "pd.Series[str]":
 
 def _words(column: "pd.Series[str]") -> npt.NDArray[np.str_]:
     return column.fillna("").to_numpy(dtype=np.str_)
+
+
+def deployment_features(
+    frames: Frames,
+    resource: Resource,
+    policies: Iterable[tuple[datetime, Mapping[str, object]]],  # noqa: ARG001 - none is replayed
+) -> DeploymentFeatures | None:
+    """Return a deployment's activity, or None where no number of instances was ever told."""
+    rows = frames.requests
+    rows = rows[rows["resource_id"] == resource.resource_id]
+    told = rows[rows["instances"].notna()]
+    if not resource.settings.get("managed") or told.empty:
+        return None
+    since = max(frames.window.start_utc, told["minute_utc"].min().to_pydatetime())
+    window = whole_days(replace(frames.window, start_utc=since))
+    if window is None:
+        return None
+    minutes = round(window.days * MINUTES_PER_DAY)
+    at = _seconds_since(rows["minute_utc"], window) // 60
+    inside = (at >= 0) & (at < minutes)
+
+    def series(column: str) -> Floats:
+        values = np.full(minutes, np.nan)
+        values[at[inside]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[inside]
+        return values
+
+    asked, latency, instances = (
+        series(name) for name in ("requests_per_minute", "latency_p95_ms", "instances")
+    )
+    return DeploymentFeatures(
+        resource=resource,
+        window=window,
+        requests_per_minute=asked,
+        latency_p95_ms=latency,
+        instances=_bridge(instances, instances)[0] if not np.isnan(instances).all() else instances,
+        demand=_demand(frames, resource, window, asked, latency, instances),
+    )
+
+
+def _demand(
+    frames: Frames,
+    resource: Resource,
+    window: Window,
+    asked: Floats,
+    latency: Floats,
+    instances: Floats,
+) -> Demand | None:
+    """Return what a request takes: its time where load is low, its CPU by the hours' regression."""
+    known = ~np.isnan(latency) & (np.nan_to_num(asked) > 0)
+    if known.sum() < MIN_LATENCIES:
+        return None
+    # P95 where it is lowest: hardly anybody waits there, and it errs to the slow side.
+    service = float(np.quantile(latency[known], 0.1)) / 1000
+    rows = frames.node_days[frames.node_days["resource_id"] == resource.resource_id]
+    hours = round(window.days) * 24
+    sums, minutes = np.zeros(hours), np.zeros(hours)
+    for day, hour_sums, histogram in rows[["day", "cpu_hour_sums", "cpu_histogram"]].itertuples(
+        index=False
+    ):
+        first = (day.date() - window.start_utc.date()).days * 24
+        if hour_sums is None or histogram is None or not 0 <= first < hours:
+            continue
+        sums[first : first + 24] += np.asarray(hour_sums, dtype=np.float64) / 1000
+        minutes[first : first + 24] += np.asarray(histogram)[1::2].sum() / 24
+    per_instance = np.divide(asked, instances, out=np.full(asked.size, np.nan), where=instances > 0)
+    with np.errstate(invalid="ignore"):
+        by_hour = np.nanmean(np.nan_to_num(per_instance).reshape(-1, 60), axis=1)
+        cpu = np.where(minutes > 0, sums / np.maximum(minutes, 1e-9), np.nan)
+    fitted = fitted_cpu(cpu, by_hour)
+    concurrency = resource.settings.get("max_concurrent_requests_per_instance")
+    return Demand(
+        service_seconds=service,
+        servers_per_instance=int(concurrency or 1),
+        cpu_at_rest=fitted[0] if fitted else None,
+        cpu_per_request=fitted[1] if fitted else None,
+    )
 
 
 def _seconds_since(column: "pd.Series[pd.Timestamp]", window: Window) -> Ints:

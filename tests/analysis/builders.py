@@ -9,14 +9,21 @@ import numpy as np
 from optimizer.analysis.assemble import Bill, Estate
 from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.clusters import ClusterCase, levels_of
+from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.detectors import load_detectors
-from optimizer.analysis.features import ClusterFeatures, InstanceFeatures, cut_into_gaps
+from optimizer.analysis.features import (
+    ClusterFeatures,
+    DeploymentFeatures,
+    InstanceFeatures,
+    cut_into_gaps,
+)
 from optimizer.analysis.find import Exclusions, judge
 from optimizer.analysis.instances import Habits, InstanceCase
 from optimizer.analysis.rate_savings import rate_savings
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import Physics
 from optimizer.analysis.result import Analysis, Calibration
+from optimizer.analysis.serving import Demand
 from optimizer.analysis.use import Histogram, Use
 from optimizer.analysis.work import NO_RUNS, Runs
 from optimizer.catalogue import Catalogue, ListPrice, Size
@@ -142,6 +149,36 @@ def instance(
         calibration=None,
         # So many shutdowns seen that open kernels no longer blur the figure.
         habits=habits or Habits(shut=10**9),
+        spend_per_month=None,
+    )
+
+
+def deployment(
+    requests: Sequence[float],
+    *,
+    instances: int = 4,
+    rate: float = 1.0,
+    demand: Demand | None = None,
+    **changes: Any,
+) -> DeploymentCase:
+    """A deployment by the requests of each minute (-1: not told); whole days only."""
+    asked = np.asarray(requests, dtype=float)
+    settings: dict[str, Any] = {"managed": True, "instances": instances, "autoscale": None}
+    settings |= changes.pop("settings", {})
+    if settings["autoscale"] == "unknown":
+        del settings["autoscale"]
+    features = DeploymentFeatures(
+        resource=resource(Kind.DEPLOYMENT, settings=settings, **changes),
+        window=window(asked.size // 1440),
+        requests_per_minute=np.where(asked < 0, np.nan, asked),
+        latency_p95_ms=np.where(asked > 0, 100.0, np.nan),
+        instances=np.full(asked.size, float(instances)),
+        demand=demand,
+    )
+    return DeploymentCase(
+        features=features,
+        rate=Rate(per_hour=rate, basis=Basis.EFFECTIVE),
+        calibration=None,
         spend_per_month=None,
     )
 

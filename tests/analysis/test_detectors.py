@@ -13,9 +13,27 @@ from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.detectors import load_detectors
 from optimizer.analysis.instances import Habits
 from optimizer.analysis.preemption import EvictionRate
+from optimizer.analysis.serving import Demand
 from optimizer.analysis.work import Runs
 from optimizer.model import Kind
-from tests.analysis.builders import START, cluster, instance, judged, minutes_of, rates, use
+from tests.analysis.builders import (
+    START,
+    cluster,
+    deployment,
+    instance,
+    judged,
+    minutes_of,
+    rates,
+    use,
+)
+
+REQUEST = {
+    "service_seconds": 0.1,
+    "servers_per_instance": 1,
+    "cpu_at_rest": 0.0,
+    "cpu_per_request": 0.001,
+}
+"""A tenth of a second and a thousandth of the CPUs for one request a minute."""
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -92,6 +110,17 @@ def stopped(at: datetime) -> dict[str, Any]:
 def build_alone(
     detector: Any, case: dict[str, Any], minutes: list[float], common: dict[str, Any]
 ) -> Any:
+    if detector.kinds == (Kind.DEPLOYMENT,):
+        if "created_days_before" in case:
+            age = timedelta(days=len(minutes) // 1440 - case["created_days_before"])
+            common["created_utc"] = START + age
+        return deployment(
+            minutes,
+            demand=Demand(**REQUEST | case.get("demand", {})) if "demand" in case else None,
+            settings=case.get("resource_settings", {}),
+            **case.get("settings", {}),
+            **common,
+        )
     if Kind(case.get("kind", detector.kinds[0])) is Kind.CLUSTER:
         return cluster(minutes, **case.get("settings", {}), **common)
     return instance(

@@ -23,6 +23,7 @@ def empty_frames(lake: Lake) -> Frames:
         intervals=lake.read(tables.INTERVALS),
         instance_events=lake.read(tables.INSTANCE_EVENTS),
         jobs=lake.read(tables.JOBS),
+        requests=lake.read(tables.REQUESTS),
         costs=lake.read(tables.COSTS),
         prices=lake.read(tables.PRICES),
     )

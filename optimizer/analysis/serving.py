@@ -1,0 +1,163 @@
+"""What a deployment was asked and needs for it: replay of instance counts and of autoscale."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.analysis.queueing import p95_wait
+from optimizer.model import AutoscaleRules
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+WINDOW_MINUTES = 5
+"""Latency is judged in the busiest of these (methods §3.2c)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one request takes of an instance."""
+
+    service_seconds: float
+    """How long it takes that nobody is before."""
+    servers_per_instance: int
+    """Requests at once: `maxConcurrentRequestsPerInstance`."""
+    cpu_at_rest: float | None
+    """Share of an instance's CPUs without any request; None: use was not told."""
+    cpu_per_request: float | None
+    """Share of an instance's CPUs that one request a minute takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an instance count must keep (methods §3.2c, §12)."""
+
+    max_cpu_p95: float = 0.4
+    max_wait_share: float = 0.5
+    """P95 of waiting ÷ time of a request itself, in the busiest five minutes."""
+
+
+def windows(per_minute: Floats) -> Floats:
+    """Return the mean requests a minute of each five minutes; minutes not told count as none."""
+    mean: Floats = np.nan_to_num(per_minute).reshape(-1, WINDOW_MINUTES).mean(axis=1)
+    return mean
+
+
+def smallest_count(
+    per_minute: Floats, demand: Demand, limits: Limits, *, most: int, least: int = 1
+) -> int:
+    """Return the fewest instances that keep the limits at all times; `most` where none does."""
+    asked = windows(per_minute)
+    load = float(asked.max()) / 60 * demand.service_seconds
+    for count in range(least, most):
+        servers = count * demand.servers_per_instance
+        wait = p95_wait(servers, np.array([load]), demand.service_seconds)[0]
+        cpu = cpu_of(asked, demand, count)
+        calm = cpu is None or float(np.quantile(cpu, 0.95)) <= limits.max_cpu_p95
+        if calm and wait <= limits.max_wait_share * demand.service_seconds:
+            return count
+    return most
+
+
+def cpu_of(per_minute: Floats, demand: Demand, instances: Floats | float) -> Floats | None:
+    """Return the share of CPUs in use had the requests been spread over so many instances."""
+    if demand.cpu_at_rest is None or demand.cpu_per_request is None:
+        return None
+    cpu: Floats = demand.cpu_at_rest + demand.cpu_per_request * per_minute / instances
+    return cpu
+
+
+def fitted_cpu(cpu: Floats, requests_per_instance: Floats) -> tuple[float, float] | None:
+    """Return CPU at rest and CPU for one request a minute, by least squares over hours.
+
+    None where hours are too few or too alike to tell the two apart.
+    """
+    known = ~np.isnan(cpu) & ~np.isnan(requests_per_instance)
+    cpu, asked = cpu[known], requests_per_instance[known]
+    if cpu.size < 24 or np.ptp(asked) <= 0.1 * max(asked.max(initial=0.0), 1e-9):  # noqa: PLR2004
+        return None
+    slope, rest = np.polyfit(asked, cpu, 1)
+    return max(float(rest), 0.0), max(float(slope), 0.0)
+
+
+def autoscaled(per_minute: Floats, demand: Demand, rules: AutoscaleRules) -> Floats:
+    """Return instances in each minute under `rules`, looked at every five minutes.
+
+    A step in is not taken where it would at once be followed by one out, as Azure documents.
+
+    Raises:
+        ValueError: what a request takes of the CPUs is not known.
+    """
+    if demand.cpu_at_rest is None or demand.cpu_per_request is None:
+        raise ValueError("autoscale on CPU needs the CPU that a request takes")
+    rest, each = demand.cpu_at_rest, demand.cpu_per_request
+    count, waits_until = rules.most, 0
+    counts = np.empty(per_minute.size // WINDOW_MINUTES)
+    for step, asked in enumerate(windows(per_minute)):
+        counts[step] = count
+        minute = (step + 1) * WINDOW_MINUTES
+        if minute < waits_until:
+            continue
+        cpu = rest + each * asked / count
+        fewer = max(rules.least, count - rules.in_by)
+        if cpu > rules.out_above and count < rules.most:
+            count = min(rules.most, count + rules.out_by)
+            waits_until = minute + rules.out_cooldown_minutes
+        elif (
+            cpu < rules.in_below
+            and fewer < count
+            and rest + each * asked / fewer <= rules.out_above
+        ):
+            count = fewer
+            waits_until = minute + rules.in_cooldown_minutes
+    return np.repeat(counts, WINDOW_MINUTES)
+
+
+def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limits) -> float:
+    """Return the share of five minutes with requests in which P95 of waiting is over the limit."""
+    asked = windows(per_minute)
+    load = asked / 60 * demand.service_seconds
+    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    late = np.zeros(asked.size, np.bool_)
+    for count in np.unique(steps):
+        mine = steps == count
+        servers = max(1, round(float(count) * demand.servers_per_instance))
+        wait = p95_wait(servers, load[mine], demand.service_seconds)
+        late[mine] = wait > limits.max_wait_share * demand.service_seconds
+    busy = asked > 0
+    return float(late[busy].mean()) if busy.any() else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What is wrong with the rules of an autoscale setting, in words."""
+
+    inverted: tuple[str, ...]
+    """Rules whose direction goes against their condition."""
+    one_sided: bool
+    """It scales out and never in."""
+
+
+_BELOW = {"lessthan", "lessthanorequal"}
+_ABOVE = {"greaterthan", "greaterthanorequal"}
+
+
+def faults_of(rules: Sequence[Mapping[str, object]]) -> Faults:
+    """Return what is wrong with rules on load: more of it must bring more instances.
+
+    Microsoft's own sample once had `direction="Increase"` under `LessThan 30` (methods §3.2c).
+    """
+    inverted = []
+    outs = ins = 0
+    for rule in rules:
+        operator, direction = (str(rule.get(k) or "").lower() for k in ("operator", "direction"))
+        words = f"{rule.get('metric')} {rule.get('operator')} {rule.get('threshold')}"
+        if (operator in _BELOW and direction == "increase") or (
+            operator in _ABOVE and direction == "decrease"
+        ):
+            inverted.append(f"{words} → {rule.get('direction')}")
+        outs += direction == "increase"
+        ins += direction == "decrease"
+    return Faults(inverted=tuple(inverted), one_sided=outs > 0 and ins == 0)
