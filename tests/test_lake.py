@@ -120,3 +120,51 @@ def test_a_truncated_file_is_named(lake: Lake, tmp_path: Path, kept_bytes: int) 
 def test_a_column_nobody_knows_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match="node_minutes has no column colour"):
         lake.write(NODE_MINUTES, node_minutes(h1=1).assign(colour="red"))
+
+
+def test_what_is_set_aside_is_laid_over_at_once(lake: Lake, tmp_path: Path) -> None:
+    both = Lake(tmp_path / "both")
+    earlier, later = node_minutes(h1=1, h5=1, h30=1), node_minutes(h1=7, h31=7)
+    for each in (lake, both):
+        each.write(NODE_MINUTES, earlier)
+    both.write(NODE_MINUTES, later, coverage=Coverage(scopes=["/ws"], window=WINDOW))
+    lake.set_aside(NODE_MINUTES, later.iloc[:1])
+    lake.set_aside(NODE_MINUTES, later.iloc[1:])
+    lake.set_aside(NODE_MINUTES, later.iloc[:0], coverage=Coverage(scopes=["/ws"], window=WINDOW))
+    assert lake.read(NODE_MINUTES)["active"].tolist() == [1, 1, 1]
+    assert lake.settle(NODE_MINUTES) == [date(2026, 1, 1), date(2026, 1, 2)]
+    assert lake.read(NODE_MINUTES)["active"].tolist() == [7, 7]
+    pd.testing.assert_frame_equal(lake.read(NODE_MINUTES), both.read(NODE_MINUTES))
+    assert lake.missing_from(NODE_MINUTES, "/ws", WINDOW) == WINDOW.end_utc
+    assert lake.settle(NODE_MINUTES) == []
+
+
+def test_settling_that_was_cut_short_is_done_again(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coverage = Coverage(scopes=["/ws"], window=WINDOW)
+    lake.set_aside(NODE_MINUTES, node_minutes(h1=1, h30=2), coverage=coverage)
+
+    def no_room(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        save, day = lake._save, tmp_path / "lake" / "node_minutes" / "2026-01-02.parquet"
+        patch.setattr(
+            lake,
+            "_save",
+            lambda table, file, *rest: (no_room if file == day else save)(table, file, *rest),
+        )
+        with pytest.raises(OSError, match="No space"):
+            lake.settle(NODE_MINUTES)
+    assert lake.read(NODE_MINUTES)["active"].tolist() == [1]
+    lake.settle(NODE_MINUTES)
+    assert lake.read(NODE_MINUTES)["active"].tolist() == [1, 2]
+
+
+def test_days_without_rows_are_remembered_once_settled(lake: Lake) -> None:
+    coverage = Coverage(scopes=["/ws"], window=WINDOW)
+    lake.set_aside(NODE_MINUTES, pd.DataFrame(), coverage=coverage)
+    lake.settle(NODE_MINUTES)
+    assert lake.missing_from(NODE_MINUTES, "/ws", WINDOW) == WINDOW.end_utc
+    assert lake.days(NODE_MINUTES) == [date(2026, 1, 1), date(2026, 1, 2)]

@@ -3,13 +3,18 @@
 Each file also remembers what it holds everything of: scopes (a workspace, a subscription) and the
 moment up to which they were collected. That memory travels with the rows, so a file that is deleted
 is collected again, and a collection that was interrupted goes on where it stopped.
+
+What comes by groups of resources over many days is set aside first, a file for each answer, and
+laid over the day files once, a day at a time: else every group would write every day anew.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +31,8 @@ from optimizer.units import iso_utc, utc
 
 _ROW_GROUP_ROWS = 1 << 20
 _COLLECTED = b"collected"
+_ASIDE = "aside"
+_PART = b"part"
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
 _SECONDS_PER_DAY = 86400
@@ -58,6 +65,7 @@ class Lake:
     def __init__(self, root: Path) -> None:
         """Use the folder `root`; it is made on the first write."""
         self._root = root
+        self._naming = Lock()
 
     def write(
         self, table: Table, frame: pd.DataFrame | pa.Table, *, coverage: Coverage | None = None
@@ -73,9 +81,73 @@ class Lake:
             LakeError: a file that is to be overlaid is damaged, or a column is unknown.
         """
         rows = conform(table, frame)
-        for file, part in self._files_for(table, rows, coverage):
-            self._overlay(table, file, part, coverage)
+        if table.day_column is None:
+            file = self._folder(table) / "all.parquet"
+            self._overlay(table, file, [rows], [coverage] if coverage else [])
+        else:
+            for day, part in _by_day(table, rows, coverage):
+                file = self._day_file(table, day)
+                self._overlay(table, file, [part], [coverage] if coverage else [])
         return int(rows.num_rows)
+
+    def set_aside(
+        self, table: Table, frame: pd.DataFrame | pa.Table, *, coverage: Coverage | None = None
+    ) -> int:
+        """Keep rows of a table with days until `settle`, and return how many; threads may.
+
+        Nobody reads them before. A coverage speaks of all that is set aside, not of `frame` alone.
+
+        Raises:
+            LakeError: a column is unknown, or its values do not fit.
+        """
+        rows = conform(table, frame)
+        days = list(_by_day(table, rows, coverage))
+        if not days:
+            return 0
+        memory = {
+            "days": [day.isoformat() for day, _ in days],
+            "groups": [day.isoformat() for day, part in days if part.num_rows],
+            "scopes": list(coverage.scopes) if coverage else None,
+            "window": [iso_utc(t) for t in (coverage.window.start_utc, coverage.window.end_utc)]
+            if coverage
+            else None,
+        }
+        schema = table.schema.with_metadata({_PART: orjson.dumps(memory)})
+        folder = self._folder(table) / _ASIDE
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._naming:
+            taken = [int(file.stem) for file in folder.iterdir()]
+            temporary = folder / f"{max(taken, default=0) + 1:08}.tmp"
+            temporary.touch()
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for _, part in days:
+                if part.num_rows:  # a day is a row group
+                    writer.write_table(part.cast(schema), row_group_size=part.num_rows)
+        temporary.replace(temporary.with_suffix(".parquet"))
+        return int(rows.num_rows)
+
+    def settle(self, table: Table) -> list[date]:
+        """Lay all that was set aside over the day files; return the days, oldest first.
+
+        It is as if one `write` had brought it all. Where it is cut short, the next call does it
+        once more, to the same end.
+
+        Raises:
+            LakeError: a file is damaged.
+        """
+        folder = self._folder(table) / _ASIDE
+        parts = [_Part.of(file) for file in sorted(folder.glob("*.parquet"))]
+        days = sorted({day for part in parts for day in part.days})
+        for day in days:
+            mine = [part for part in parts if day in part.days]
+            self._overlay(
+                table,
+                self._day_file(table, day),
+                [part.rows(day).cast(table.schema) for part in mine if day in part.groups],
+                [part.coverage for part in mine if part.coverage],
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        return days
 
     def replace(self, table: Table, day: date, frame: pa.Table) -> int:
         """Make `frame` all that the lake holds of a table on one day; return its rows."""
@@ -155,37 +227,27 @@ class Lake:
             if wanted is None or day in wanted
         ]
 
-    def _files_for(
-        self, table: Table, rows: pa.Table, coverage: Coverage | None
-    ) -> Iterator[tuple[Path, pa.Table]]:
-        """Yield each file to write and its rows; a covered day without rows has a file too."""
-        if table.day_column is None:
-            yield self._folder(table) / "all.parquet", rows
-            return
-        seconds = rows[table.day_column].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
-        numbers = seconds.to_numpy() // _SECONDS_PER_DAY
-        order = np.argsort(numbers, kind="stable")
-        by_day = rows.take(pa.array(order))
-        covered = [(day - _EPOCH).days for day in days_of(coverage.window)] if coverage else []
-        days = np.union1d(numbers, np.array(covered, np.int64))
-        bounds = np.searchsorted(numbers[order], np.append(days, days[-1:] + 1))
-        for day, start, end in zip(days.tolist(), bounds[:-1], bounds[1:], strict=True):
-            file = self._day_file(table, _EPOCH + timedelta(days=day))
-            yield file, by_day.slice(start, end - start)
-
-    def _overlay(self, table: Table, file: Path, rows: pa.Table, coverage: Coverage | None) -> None:
+    def _overlay(
+        self,
+        table: Table,
+        file: Path,
+        layers: Sequence[pa.Table],
+        coverages: Sequence[Coverage],
+    ) -> None:
         collected = dict(self._collected(file))
         if file.exists():
             old = _load(file, table.schema)
-            if coverage is not None and table.day_column is not None:
-                old = old.filter(pc.invert(_covered(table, old, coverage)))
-            rows = pa.concat_tables([old, rows])
-        if coverage is not None:
+            if table.day_column is not None:
+                for coverage in coverages:
+                    old = old.filter(pc.invert(_covered(table, old, coverage)))
+            layers = [old, *layers]
+        for coverage in coverages:
             until = coverage.window.end_utc
             if table.day_column is not None:
                 until = min(until, start_of(date.fromisoformat(file.stem)) + _DAY)
             for scope in coverage.scopes:
                 collected[scope] = max(until, collected.get(scope, until))
+        rows = pa.concat_tables([table.schema.empty_table(), *layers])
         self._save(table, file, rows, collected)
 
     def _save(
@@ -210,6 +272,40 @@ class Lake:
         except (pa.ArrowInvalid, OSError) as error:
             raise _damaged(file) from error
         return {k: utc(v) for k, v in orjson.loads(metadata.get(_COLLECTED, b"{}")).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A file of rows that were set aside: a row group for each day that has any."""
+
+    file: Path
+    days: Sequence[date]
+    """Those that it speaks of, with rows or without."""
+    groups: Sequence[date]
+    coverage: Coverage | None
+
+    @classmethod
+    def of(cls, file: Path) -> "_Part":
+        """Read what a file says of itself. Raises LakeError."""
+        try:
+            memory = orjson.loads((pq.read_schema(file).metadata or {})[_PART])
+        except (pa.ArrowInvalid, OSError, KeyError) as error:
+            raise _damaged(file) from error
+        coverage = None
+        if memory["window"]:
+            start, end = map(utc, memory["window"])
+            window = Window(start_utc=start, end_utc=end)
+            coverage = Coverage(scopes=memory["scopes"], window=window)
+        days, groups = ([date.fromisoformat(d) for d in memory[n]] for n in ("days", "groups"))
+        return cls(file=file, days=days, groups=groups, coverage=coverage)
+
+    def rows(self, day: date) -> pa.Table:
+        """Return the rows of one of its days. Raises LakeError."""
+        try:
+            group = pq.ParquetFile(self.file).read_row_group(self.groups.index(day))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(self.file) from error
+        return group.replace_schema_metadata(None)
 
 
 def conform(table: Table, frame: pd.DataFrame | pa.Table) -> pa.Table:
@@ -237,6 +333,21 @@ def conform(table: Table, frame: pd.DataFrame | pa.Table) -> pa.Table:
     except pa.ArrowException as error:
         raise LakeError(f"Rows do not fit the table {table.name}: {error}.") from error
     return pa.table(columns, schema=table.schema)
+
+
+def _by_day(
+    table: Table, rows: pa.Table, coverage: Coverage | None
+) -> Iterator[tuple[date, pa.Table]]:
+    """Yield the rows of each UTC day, oldest first; a covered day without rows is one too."""
+    seconds = rows[table.day_column].cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+    numbers = seconds.to_numpy() // _SECONDS_PER_DAY
+    order = np.argsort(numbers, kind="stable")
+    by_day = rows.take(pa.array(order))
+    covered = [(day - _EPOCH).days for day in days_of(coverage.window)] if coverage else []
+    days = np.union1d(numbers, np.array(covered, np.int64))
+    bounds = np.searchsorted(numbers[order], np.append(days, days[-1:] + 1))
+    for day, start, end in zip(days.tolist(), bounds[:-1], bounds[1:], strict=True):
+        yield _EPOCH + timedelta(days=day), by_day.slice(start, end - start)
 
 
 def days_of(window: Window) -> Iterator[date]:
