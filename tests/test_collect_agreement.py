@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from optimizer.azure.monitor import MetricSeries
-from optimizer.collectors.agreement import compared, instance_disagreements
+from optimizer.collectors.agreement import compared, instance_disagreements, node_hours
 from optimizer.collectors.inventory import compute_resource, workspace_resource
 from optimizer.model import Resource, Window
 from tests.estates import START_UTC, cluster, instance, workspace
@@ -53,25 +53,29 @@ def told(state: str, values: list[float], name: str = "GPU") -> MetricSeries:
     ],
 )
 def test_node_hours_are_compared_hour_by_hour(measured: list[float], problems: int) -> None:
-    found = list(compared([told("Active", measured)], [named(GPU)], logged(2.0), WINDOW))
+    found = list(
+        compared([told("Active", measured)], [named(GPU)], node_hours(logged(2.0), WINDOW), WINDOW)
+    )
     assert len(found) == problems
     assert all(problem.scope == GPU["id"].lower() for problem in found)
 
 
 def test_a_little_is_not_worth_a_word() -> None:
     few = [told("Active", [0.0] * 24)]
-    assert not list(compared(few, [named(GPU)], logged(0.04), WINDOW))  # 0.96 node-hours
+    assert not list(
+        compared(few, [named(GPU)], node_hours(logged(0.04), WINDOW), WINDOW)
+    )  # 0.96 node-hours
 
 
 def test_hours_that_the_window_cuts_do_not_count() -> None:
     cut = Window(start_utc=START_UTC, end_utc=START_UTC + 2.5 * HOUR)
     series = [told("Active", [2.0, 2.0, 2.0 / 2])]
-    assert not list(compared(series, [named(GPU)], logged(2.0, hours=2.5), cut))
+    assert not list(compared(series, [named(GPU)], node_hours(logged(2.0, hours=2.5), cut), cut))
 
 
 def test_another_cluster_is_another_matter() -> None:
     series = [told("Active", [9.0] * 24, name="other")]
-    assert not list(compared(series, [named(GPU)], logged(2.0), WINDOW))
+    assert not list(compared(series, [named(GPU)], node_hours(logged(2.0), WINDOW), WINDOW))
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -1,20 +1,29 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 
 from optimizer.azure import monitor
-from optimizer.azure.connect import connect
+from optimizer.azure.connect import Connection, connect
 from optimizer.azure.monitor import SERIES_LIMIT, MetricSeries, parse_batch
 from optimizer.collectors.inventory import collect_inventory, compute_resource, workspace_resource
-from optimizer.collectors.samples import collect_samples, questions_for, sample_rows
+from optimizer.collectors.samples import (
+    Expected,
+    Pace,
+    Refused,
+    collect_samples,
+    questions_for,
+    sample_rows,
+)
 from optimizer.config import AnalysisSettings, AzureSettings
 from optimizer.errors import TruncatedError
 from optimizer.model import Kind, Resource, Window
+from optimizer.store.tables import SAMPLES
 from tests.conftest import Emulator
 from tests.estates import GPU_SKU, START_UTC, cluster, instance, job, workspace, write_estate
 
@@ -114,7 +123,7 @@ def test_metrics_with_holes_of_their_own_meet_at_the_same_minutes() -> None:
 
 
 def test_gpus_are_asked_of_those_that_have_some() -> None:
-    asked = list(questions_for([CI, GPU], DAY))
+    asked = list(questions_for([CI, GPU], DAY, Expected()))
     assert [(q.question.metrics[0], q.question.filter) for q in asked] == [
         ("CpuUtilizationPercentage", "ComputeName eq 'ci-ana' and InstanceId eq '*'"),
         ("CpuUtilizationPercentage", "ComputeName eq 'gpu' and InstanceId eq '*'"),
@@ -128,25 +137,49 @@ def test_gpus_are_asked_of_those_that_have_some() -> None:
 def test_one_question_holds_one_region_and_fifty_workspaces() -> None:
     homes = [workspace(f"ws-{n}", region="eastus" if n < 60 else "westeurope") for n in range(61)]
     computes = [resource(instance(home, "ci"), home) for home in homes]
-    asked = list(questions_for(computes, DAY))
+    asked = list(questions_for(computes, DAY, Expected()))
     assert {region for q in asked for region in [q.region]} == {"eastus", "westeurope"}
     assert max(len(q.workspace_ids) for q in asked) <= 50
     assert sum(len(q.workspace_ids) for q in asked) == 61
 
 
-def test_windows_are_cut_so_that_no_answer_grows_too_long() -> None:
+def pace_of(*computes: Resource, **expected: dict[str, Any]) -> Pace:
+    (asked, *_) = questions_for(computes, DAY, Expected(**expected))
+    return asked.pace
+
+
+def test_no_answer_grows_too_long() -> None:
     many = [resource(instance(HOME, f"ci-{n:02}")) for n in range(40)]
-    month = Window(start_utc=START_UTC, end_utc=START_UTC + timedelta(days=28))
-    parts = [q.question.window for q in questions_for(many, month)]
-    assert [p.start_utc for p in parts[1:]] == [p.end_utc for p in parts[:-1]]
-    assert (parts[0].start_utc, parts[-1].end_utc) == (month.start_utc, month.end_utc)
-    points = max(p.length / MINUTE for p in parts) * 40 * 2
-    assert points * 80 <= 50e6
+    hours = pace_of(*many).longest() / timedelta(hours=1)
+    assert 49e6 < hours * 60 * 40 * 2 * 80 <= 50e6
+
+
+def test_what_was_seen_decides_how_much_is_asked_next() -> None:
+    month = timedelta(days=28)
+    pace = pace_of(*[resource(instance(HOME, f"ci-{n:02}")) for n in range(40)])
+    first = pace.next(month)
+    one = series(CI, "CpuUtilizationPercentage", *[50.0] * round(first / MINUTE))
+    half = pace.seen([one] * 40, first)  # of 40 × 2 series
+    assert half.longest() == pytest.approx(2 * first, abs=timedelta(hours=2))
+    assert half.next(month) == month / 3  # evenly, in whole hours: 9 days and 8 hours
+    assert pace.seen([], first).longest() == 4 * first  # one quiet answer is not for ever
+
+
+def test_where_nodes_come_and_go_empty_points_grow_with_the_square() -> None:
+    nodes = {GPU.resource_id: 100.0}
+    days = pace_of(GPU, nodes=nodes).longest() / timedelta(days=1)
+    empty, filled = 37 * (100 * days) * 2 * (288 * days), 43 * (100 * days) * 2 * 288
+    assert 0.97 * 50e6 < empty + filled <= 50e6
+    assert pace_of(GPU, nodes={GPU.resource_id: 4000.0}).longest() < timedelta(days=1.2)
 
 
 def test_large_clusters_are_asked_by_the_hour_and_never_with_too_many_series() -> None:
     large = [resource(cluster(HOME, f"gpu-{n}", sku=GPU_SKU, maximum=300)) for n in range(3)]
-    asked = [q for q in questions_for([GPU, *large], DAY) if "GpuUtil" in q.question.metrics[0]]
+    asked = [
+        q
+        for q in questions_for([GPU, *large], DAY, Expected())
+        if "GpuUtil" in q.question.metrics[0]
+    ]
     assert {(q.question.filter.count("gpu-"), q.question.grain) for q in asked} == {
         (0, timedelta(minutes=5)),
         (2, timedelta(hours=1)),
@@ -172,6 +205,14 @@ def test_a_full_answer_may_have_been_cut_and_is_an_error() -> None:
         list(parse_batch(answer([], number=SERIES_LIMIT)))
 
 
+def collected(
+    door: Connection, computes: Sequence[Resource]
+) -> tuple[pa.Table, dict[str, Refused]]:
+    kept: list[pa.Table] = [SAMPLES.schema.empty_table()]
+    refused = collect_samples(door, computes, DAY, AnalysisSettings(), kept.append)
+    return pa.concat_tables(kept), refused
+
+
 @pytest.fixture(scope="module")
 def busy(
     emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
@@ -190,10 +231,10 @@ def test_what_azure_cut_short_is_asked_for_in_halves(
 ) -> None:
     door = connect(busy)
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER)
-    whole, _ = collect_samples(door, computes, DAY, AnalysisSettings())
+    whole, _ = collected(door, computes)
     assert len(set(whole["node_id"].to_pylist())) == 12
     monkeypatch.setattr(monitor, "SERIES_LIMIT", 3)
-    halves, refused = collect_samples(door, computes, DAY, AnalysisSettings())
+    halves, refused = collected(door, computes)
     assert refused == {}
     assert halves.sort_by(IN_ORDER).equals(whole.sort_by(IN_ORDER))
 
@@ -204,9 +245,9 @@ def test_more_than_azure_tells_of_one_hour_is_told_of_its_workspace(
     door = connect(busy)
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER)
     monkeypatch.setattr(monitor, "SERIES_LIMIT", 1)
-    rows, refused = collect_samples(door, computes, DAY, AnalysisSettings())
+    rows, refused = collected(door, computes)
     assert rows.num_rows == 0
-    assert "than the 1 that one answer holds" in str(refused[computes[0].workspace_id])
+    assert "than the 1 that one answer holds" in str(refused[computes[0].workspace_id].error)
 
 
 @pytest.fixture(scope="module")
@@ -225,9 +266,9 @@ def troubled(played: Emulator) -> Iterator[Emulator]:
 def test_without_the_batch_each_workspace_is_asked(troubled: Emulator, status: int) -> None:
     door = connect(settings_of(troubled))
     computes = collect_inventory(door, ()).of_kind(Kind.CLUSTER, Kind.INSTANCE)
-    batch, _ = collect_samples(door, computes, DAY, AnalysisSettings())
+    batch, _ = collected(door, computes)
     troubled.fault(status=status, path_contains="metrics:getBatch")
-    single, refused = collect_samples(door, computes, DAY, AnalysisSettings())
+    single, refused = collected(door, computes)
     assert single.num_rows > 1000
     assert refused == {}
     assert single.sort_by(IN_ORDER).equals(batch.sort_by(IN_ORDER))

@@ -33,13 +33,13 @@ def node_disagreements(
 ) -> Iterator[Problem]:
     """Yield the clusters whose log tells other node-hours than Azure's metrics do.
 
-    Shape: `logged` has the rows of `tables.NODE_MINUTES` that come from the log. Metrics are asked
-    for by the hour, one question for fifty workspaces.
+    Shape: `logged` is what `node_hours` returns. Metrics are asked for by the hour, one question
+    for fifty workspaces.
 
     Raises:
         AzureError: the metrics cannot be read.
     """
-    known = set(logged["resource_id"].unique()) if len(logged) else set()
+    known = set(logged.index.unique("resource_id"))
     asked = [c for c in clusters if c.resource_id in known]
     homes = {c.workspace_id for c in asked}
     for group in batches([w for w in workspaces if w.resource_id in homes]):
@@ -55,6 +55,19 @@ def node_disagreements(
         yield from compared(series, [c for c in asked if c.workspace_id in ids], logged, window)
 
 
+def node_hours(logged: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """Return the node-hours of each whole hour of a window, by cluster and hour.
+
+    Shape: `logged` has the rows of `tables.NODE_MINUTES` that come from the log.
+    """
+    hours = logged["minute_utc"].dt.floor("h")
+    inside = (hours >= window.start_utc) & (hours + _HOUR <= window.end_utc)
+    by_hour = logged[inside].groupby(["resource_id", hours[inside]], observed=True)
+    whole = by_hour.size() == 60  # noqa: PLR2004 - minutes
+    sums: pd.DataFrame = by_hour[[*_STATES.values()]].sum()[whole]
+    return sums / 60
+
+
 def compared(
     series: Sequence[MetricSeries],
     clusters: Sequence[Resource],
@@ -63,22 +76,18 @@ def compared(
 ) -> Iterator[Problem]:
     """Yield the clusters for which hourly metrics and logged minutes differ by too much.
 
-    Only whole hours that both have count, and differences of either sign add up.
+    Shape: `logged` is what `node_hours` returns. Only hours that both have count, and differences
+    of either sign add up.
     """
     told: dict[tuple[str, str], dict[str, pd.Series[float]]] = {}
     for one in series:
         key = one.resource_id, one.dimensions.get("clustername", "").lower()
         values = pd.Series(one.average, index=pd.DatetimeIndex(one.times, tz="UTC"))
         told.setdefault(key, {})[_STATES[one.metric]] = values.dropna()
-    hours = logged["minute_utc"].dt.floor("h")
-    inside = (hours >= window.start_utc) & (hours + _HOUR <= window.end_utc)
-    by_hour = logged[inside].groupby(["resource_id", hours[inside]], observed=True)
-    whole = by_hour.size() == 60  # noqa: PLR2004 - minutes
-    every = by_hour[[*_STATES.values()]].sum()[whole] / 60
     for cluster in clusters:
-        if cluster.resource_id not in every.index:
+        if cluster.resource_id not in logged.index:
             continue
-        sums = every.loc[cluster.resource_id]
+        sums = logged.loc[cluster.resource_id]
         metrics = told.get((cluster.workspace_id, cluster.name.lower()), {})
         differ = total = 0.0
         for state, measured in metrics.items():

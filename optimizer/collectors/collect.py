@@ -9,13 +9,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import count
+from threading import Lock
 from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
 from optimizer.azure.connect import Connection
-from optimizer.collectors.agreement import instance_disagreements, node_disagreements
+from optimizer.collectors.agreement import (
+    instance_disagreements,
+    node_disagreements,
+    node_hours,
+)
 from optimizer.collectors.commitments import collect_commitments
 from optimizer.collectors.costs import collect_costs
 from optimizer.collectors.events import collect_instance_events, collect_jobs, over_and_open
@@ -32,12 +38,12 @@ from optimizer.collectors.problems import problem_of
 from optimizer.collectors.requests import collect_requests
 from optimizer.collectors.runs import TABLE as RUN_LOG
 from optimizer.collectors.runs import collect_runs, open_since
-from optimizer.collectors.samples import collect_samples
+from optimizer.collectors.samples import Expected, batches, collect_samples
 from optimizer.collectors.workspaces import is_logged
 from optimizer.config import AnalysisSettings
 from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
 from optimizer.model import Kind, Problem, Resource, Window
-from optimizer.store.lake import Coverage, Lake, days_of, start_of
+from optimizer.store.lake import Coverage, Lake, start_of
 from optimizer.store.partials import refresh_partials
 from optimizer.store.tables import (
     COMMITMENTS,
@@ -70,8 +76,6 @@ PRICES_KEEP = timedelta(days=1)
 
 _ROWS_A_CHUNK = 2_000_000
 """Some 600 MB while they are put together."""
-_LONGEST_CHUNK_DAYS = 7
-"""So that progress shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,7 @@ class _Collection:
     progress: Progress
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    counting: Lock = field(default_factory=Lock)
 
     @property
     def workspaces(self) -> tuple[Resource, ...]:
@@ -114,8 +119,17 @@ class _Collection:
     def write(
         self, table: Table, frame: pd.DataFrame | pa.Table, coverage: Coverage | None = None
     ) -> None:
-        written = self.lake.write(table, frame, coverage=coverage)
-        self.rows[table.name] = self.rows.get(table.name, 0) + written
+        self._count(table, self.lake.write(table, frame, coverage=coverage))
+
+    def set_aside(
+        self, table: Table, frame: pd.DataFrame | pa.Table, coverage: Coverage | None = None
+    ) -> None:
+        """Keep rows until all places have been read; threads may."""
+        self._count(table, self.lake.set_aside(table, frame, coverage=coverage))
+
+    def _count(self, table: Table, written: int) -> None:
+        with self.counting:
+            self.rows[table.name] = self.rows.get(table.name, 0) + written
 
     def tolerated(self, ask: Callable[[], T], scope: str) -> T | None:
         """Return an answer, or None where it was refused: a problem of `scope`, and we go on."""
@@ -164,8 +178,9 @@ def collect(
         problems=list(inventory.problems),
     )
     if inventory.judged():
-        _activity(run)
         _events(run)
+        _activity(run)
+        _agreement(run)
         _jobs(run)
         _runs(run)
         _costs(run)
@@ -181,40 +196,70 @@ def collect(
 
 
 def _activity(run: _Collection) -> None:
-    """Node minutes and samples, some days of all workspaces at a time, oldest first."""
-    clusters, instances = (len(run.inventory.of_kind(k)) for k in (Kind.CLUSTER, Kind.INSTANCE))
-    deployments = len(run.deployments_of(run.workspaces))
-    _by_chunk(run, "node states", NODE_MINUTES, clusters, partial(_node_minutes, _node_logs(run)))
-    if deployments:
-        _by_chunk(run, "requests", REQUESTS, deployments, _requests)
-    start = _by_chunk(run, "use", SAMPLES, clusters + instances + deployments, _samples)
-    _partials(run, start)
+    """Node minutes and samples, some workspaces of one subscription and region at a time."""
+    stale = set(_settled(run))
+    logs = _node_logs(run)
+    places = _places(run, NODE_MINUTES)
+    try:
+        nodes: dict[str, float] = {}
+        for done, place in enumerate(places):
+            run.progress("node states", done, len(places))
+            nodes |= _node_minutes(run, place, logs)
+        run.progress("node states", len(places), len(places))
+        if run.deployments_of(run.workspaces):
+            _by_place(run, "requests", REQUESTS, _requests)
+        expected = Expected(nodes=nodes | _at_rest(run), devices=_devices(run))
+        _by_place(run, "use", SAMPLES, partial(_samples, expected))
+    finally:  # what came before an interruption need not come again
+        stale |= set(_settled(run))
+    _partials(run, stale)
 
 
-def _by_chunk(
-    run: _Collection,
-    stage: str,
-    table: Table,
-    computes: int,
-    read: Callable[[_Collection, Sequence[Resource], Window], None],
-) -> datetime:
-    """Read what is missing of a table with about a row a minute and compute; return since when."""
-    begins = [_missing(run, table, workspace.resource_id) for workspace in run.workspaces]
-    start = min(begins, default=run.window.end_utc)
-    fitting = _ROWS_A_CHUNK // max(1, computes * MINUTES_PER_DAY)
-    days = max(1, min(fitting, _LONGEST_CHUNK_DAYS))
-    chunks = list(_chunks(Window(start_utc=start, end_utc=run.window.end_utc), days))
-    for done, chunk in enumerate(chunks):
-        run.progress(stage, done, len(chunks))
-        due: dict[Window, list[Resource]] = {}
-        for workspace, begin in zip(run.workspaces, begins, strict=True):
-            part = Window(start_utc=max(begin, chunk.start_utc), end_utc=chunk.end_utc)
-            if part.start_utc < part.end_utc:
-                due.setdefault(part, []).append(workspace)
-        for window, workspaces in due.items():
-            read(run, workspaces, window)
-    run.progress(stage, len(chunks), len(chunks))
-    return start
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Workspaces of one subscription and region that lack a table for the same time."""
+
+    workspaces: Sequence[Resource]
+    window: Window
+
+
+def _places(run: _Collection, table: Table) -> list[_Place]:
+    due: dict[Window, list[Resource]] = {}
+    for workspace in run.workspaces:
+        window = replace(run.window, start_utc=_begin(run, table, workspace))
+        due.setdefault(window, []).append(workspace)
+    return [
+        _Place(workspaces=some, window=window)
+        for window, workspaces in due.items()
+        for some in batches(workspaces)
+    ]
+
+
+def _begin(run: _Collection, table: Table, workspace: Resource) -> datetime:
+    """Return from when on a table is read: a full hour, the coarsest grain there is."""
+    missing = _missing(run, table, workspace.resource_id)
+    return max(missing.replace(minute=0, second=0, microsecond=0), run.window.start_utc)
+
+
+def _by_place(
+    run: _Collection, stage: str, table: Table, read: Callable[[_Collection, _Place], None]
+) -> None:
+    places = _places(run, table)
+    done = count(1)
+    run.progress(stage, 0, len(places))
+
+    def one(place: _Place) -> None:
+        read(run, place)
+        run.progress(stage, next(done), len(places))
+
+    run.connection.map(one, places)
+
+
+def _settled(run: _Collection) -> list[date]:
+    """Lay what was set aside over the days of the lake; return those whose samples changed."""
+    for table in (NODE_MINUTES, REQUESTS):
+        run.lake.settle(table)
+    return run.lake.settle(SAMPLES)
 
 
 def _node_logs(run: _Collection) -> dict[str, NodeLog]:
@@ -224,76 +269,112 @@ def _node_logs(run: _Collection) -> dict[str, NodeLog]:
     run.progress("node states", 0, None)
 
     def read(workspace: Resource) -> NodeLog:
-        begin = _missing(run, NODE_MINUTES, workspace.resource_id)
-        window = Window(start_utc=begin, end_utc=run.window.end_utc)
+        window = replace(run.window, start_utc=_begin(run, NODE_MINUTES, workspace))
         return read_node_log(run.connection, workspace, window)
 
     logs = run.connection.map(read, asked)
     return {workspace.resource_id: log for workspace, log in zip(asked, logs, strict=True)}
 
 
-def _node_minutes(
-    logs: Mapping[str, NodeLog], run: _Collection, workspaces: Sequence[Resource], window: Window
-) -> None:
-    def read(workspace: Resource) -> pd.DataFrame | None:
-        clusters = run.computes_of([workspace], Kind.CLUSTER)
-        log = logs.get(workspace.resource_id, NodeLog(steps={}))
-        found = run.tolerated(
-            lambda: collect_node_minutes(run.connection, workspace, clusters, window, log),
-            workspace.resource_id,
+def _node_minutes(run: _Collection, place: _Place, logs: Mapping[str, NodeLog]) -> dict[str, float]:
+    """Read a place's node minutes; return how many nodes a cluster has had at work on a day."""
+    clusters = run.computes_of(place.workspaces, Kind.CLUSTER)
+    peaks, hours = [], []
+    for part in _parts(place.window, len(clusters) * MINUTES_PER_DAY):
+        rows, problems, unread = collect_node_minutes(
+            run.connection, place.workspaces, clusters, part, logs
         )
-        if found is None:
-            return None
-        run.problems.extend(found[1])
-        return found[0]
-
-    frames = run.connection.map(read, workspaces)
-    rows, coverage = _together(workspaces, frames, window)
-    if len(rows):
-        found = run.tolerated(
-            lambda: list(
-                node_disagreements(
-                    run.connection,
-                    workspaces,
-                    run.computes_of(workspaces, Kind.CLUSTER),
-                    rows[rows["source"] == "log"].reset_index(drop=True),
-                    window,
-                )
-            ),
-            "Azure Monitor",
-        )
-        run.problems.extend(found or ())
-    run.write(NODE_MINUTES, rows, coverage)
-
-
-def _samples(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
-    computes = [
-        *run.computes_of(workspaces, Kind.CLUSTER, Kind.INSTANCE),
-        *run.deployments_of(workspaces),
-    ]
-    rows, refused = collect_samples(run.connection, computes, window, run.analysis)
-    run.problems.extend(problem_of(scope, error) for scope, error in refused.items())
-    read = [w.resource_id for w in workspaces if w.resource_id not in refused]
-    run.write(SAMPLES, rows, Coverage(scopes=read, window=window))
-
-
-def _requests(run: _Collection, workspaces: Sequence[Resource], window: Window) -> None:
-    rows, refused = collect_requests(
-        run.connection,
-        run.deployments_of(workspaces),
-        window,
-        silence_is_none=run.analysis.silent_deployments_are_idle,
+        run.problems.extend(problems)
+        read = [w.resource_id for w in place.workspaces if w.resource_id not in unread]
+        run.set_aside(NODE_MINUTES, rows, Coverage(scopes=read, window=part))
+        if len(rows):
+            day = rows["minute_utc"].dt.floor("D")
+            peaks.append(rows.groupby(["resource_id", day])["active"].max())
+            hours.append(node_hours(rows[rows["source"] == "log"], part))
+    if not peaks:
+        return {}
+    found = run.tolerated(
+        lambda: list(
+            node_disagreements(
+                run.connection, place.workspaces, clusters, pd.concat(hours), place.window
+            )
+        ),
+        "Azure Monitor",
     )
-    run.problems.extend(problem_of(scope, error) for scope, error in refused.items())
-    read = [w.resource_id for w in workspaces if w.resource_id not in refused]
-    run.write(REQUESTS, rows, Coverage(scopes=read, window=window))
+    run.problems.extend(found or ())
+    means = pd.concat(peaks).groupby("resource_id").mean()
+    return {str(resource_id): float(nodes) for resource_id, nodes in means.items()}
 
 
-def _partials(run: _Collection, start: datetime) -> None:
-    """Build anew what rests on days whose samples were read, or that have none yet."""
-    read = set(days_of(Window(start_utc=start, end_utc=run.window.end_utc)))
+def _at_rest(run: _Collection) -> dict[str, float]:
+    """Return the instances that were off all the time, with the nodes they had: none."""
+    events = set(run.lake.read(INSTANCE_EVENTS, run.window, ["resource_id"])["resource_id"])
+    return {
+        instance.resource_id: 0.0
+        for instance in run.inventory.of_kind(Kind.INSTANCE)
+        if (instance.state or "").lower() == "stopped" and instance.resource_id not in events
+    }
+
+
+def _devices(run: _Collection) -> dict[str, int]:
+    """Return how many GPUs each size in use has."""
+    sizes = [(w.settings.get("sizes") or {}).items() for w in run.workspaces]
+    return {sku: size["gpus"] for some in sizes for sku, size in some if size.get("gpus")}
+
+
+def _samples(expected: Expected, run: _Collection, place: _Place) -> None:
+    computes = [
+        *run.computes_of(place.workspaces, Kind.CLUSTER, Kind.INSTANCE),
+        *run.deployments_of(place.workspaces),
+    ]
+    refused = collect_samples(
+        run.connection,
+        computes,
+        place.window,
+        run.analysis,
+        partial(run.set_aside, SAMPLES),
+        expected,
+    )
+    run.problems.extend(problem_of(scope, each.error) for scope, each in refused.items())
+    read: dict[datetime, list[str]] = {}
+    for workspace in (w.resource_id for w in place.workspaces):
+        until = refused[workspace].since_utc if workspace in refused else place.window.end_utc
+        read.setdefault(until, []).append(workspace)
+    nothing = SAMPLES.schema.empty_table()
+    for until, scopes in read.items():
+        if until > place.window.start_utc:
+            window = replace(place.window, end_utc=until)
+            run.set_aside(SAMPLES, nothing, Coverage(scopes=scopes, window=window))
+
+
+def _requests(run: _Collection, place: _Place) -> None:
+    deployments = run.deployments_of(place.workspaces)
+    for part in _parts(place.window, len(deployments) * MINUTES_PER_DAY):
+        rows, refused = collect_requests(
+            run.connection,
+            deployments,
+            part,
+            silence_is_none=run.analysis.silent_deployments_are_idle,
+        )
+        run.problems.extend(problem_of(scope, error) for scope, error in refused.items())
+        read = [w.resource_id for w in place.workspaces if w.resource_id not in refused]
+        run.set_aside(REQUESTS, rows, Coverage(scopes=read, window=part))
+
+
+def _parts(window: Window, rows_a_day: int) -> Iterator[Window]:
+    """Yield a window in pieces of whole UTC days with a fair number of rows."""
+    days = max(1, _ROWS_A_CHUNK // max(1, rows_a_day))
+    begin = window.start_utc
+    while begin < window.end_utc:
+        end = min(start_of(begin.date()) + timedelta(days=days), window.end_utc)
+        yield Window(start_utc=begin, end_utc=end)
+        begin = end
+
+
+def _partials(run: _Collection, changed: Collection[date]) -> None:
+    """Build anew what rests on days whose samples changed, or that have none yet."""
     built = set(run.lake.days(NODE_DAYS)) & set(run.lake.days(INTERVALS))
-    stale: list[date] = [day for day in run.lake.days(SAMPLES) if day in read or day not in built]
+    stale = [day for day in run.lake.days(SAMPLES) if day in changed or day not in built]
     run.progress("partials", 0, len(stale))
     refresh_partials(run.lake, stale)
     run.progress("partials", len(stale), len(stale))
@@ -317,6 +398,10 @@ def _events(run: _Collection) -> None:
         if rows is not None:
             run.write(INSTANCE_EVENTS, rows, Coverage(scopes=[scope], window=window))
         run.progress("events", done + 1, len(run.inventory.subscriptions))
+
+
+def _agreement(run: _Collection) -> None:
+    """Hold what the activity log says of instances against what was measured of them."""
     columns = ["resource_id", "start_utc", "end_utc"]
     run.problems.extend(
         instance_disagreements(
@@ -462,12 +547,3 @@ def _missing(run: _Collection, table: Table, scope: str) -> datetime:
     """Return from when on a scope has to be read: what is missing, and what was told late."""
     missing = run.lake.missing_from(table, scope, run.window)
     return max(run.window.start_utc, missing - LATE)
-
-
-def _chunks(window: Window, days: int) -> Iterator[Window]:
-    """Yield a window in pieces of whole UTC days; its two ends may be parts of a day."""
-    begin = window.start_utc
-    while begin < window.end_utc:
-        end = min(start_of(begin.date()) + timedelta(days=days), window.end_utc)
-        yield Window(start_utc=begin, end_utc=end)
-        begin = end

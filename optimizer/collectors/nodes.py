@@ -12,6 +12,7 @@ import pandas as pd
 from optimizer.azure.connect import Connection
 from optimizer.azure.monitor import MetricQuestion, MetricSeries
 from optimizer.collectors.problems import problem_of
+from optimizer.collectors.samples import cut
 from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
 from optimizer.model import Problem, Resource, Window
 from optimizer.units import iso_utc, utc
@@ -84,40 +85,81 @@ def node_log(events: Iterable[Mapping[str, Any]]) -> NodeLog:
 
 def collect_node_minutes(
     connection: Connection,
-    workspace: Resource,
+    workspaces: Sequence[Resource],
     clusters: Sequence[Resource],
     window: Window,
-    log: NodeLog,
-) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return the rows of `tables.NODE_MINUTES` of a workspace's clusters, and what was not seen.
+    logs: Mapping[str, NodeLog],
+) -> tuple[pd.DataFrame, list[Problem], set[str]]:
+    """Return the rows of `tables.NODE_MINUTES` of some workspaces of one subscription and region.
 
-    Platform metrics stand in for a cluster that the log does not know; they have no preparing
-    nodes, so its start-ups are null.
+    Also what was not seen, and the ids of the workspaces that could not be read. `logs` is by
+    workspace id. Platform metrics stand in for a cluster that the log does not know; they have no
+    preparing nodes, so its start-ups are null.
 
     Raises:
-        AzureError: the metrics cannot be read.
+        UnauthorizedError: the token was refused.
+        UnreachableError: the endpoint does not answer.
     """
-    if not clusters:
-        return pd.DataFrame(), []
-    problems = list(log.problems)
-    logged = minutes_from_log(log, clusters, window)
-    known = set(logged["resource_id"].unique()) if len(logged) else set()
-    rest = [cluster for cluster in clusters if cluster.resource_id not in known]
-    parts = [logged]
-    if rest:
-        question = MetricQuestion(
-            metrics=tuple(_METRICS),
-            filter="ClusterName eq '*'",
-            window=window,
-            grain=_MINUTE,
-            aggregations=("Average",),
-        )
-        series = connection.monitor.metrics(workspace.region, [workspace.resource_id], question)
-        measured = minutes_from_metrics(series, rest)
-        if len(measured) and not log.steps and not problems:
-            problems = [_no_logs(workspace)]
-        parts.append(measured)
-    return pd.concat([p for p in parts if len(p)] or [pd.DataFrame()]), problems
+    parts: list[pd.DataFrame] = []
+    problems: list[Problem] = []
+    rest: list[Resource] = []
+    for workspace in workspaces:
+        mine = [c for c in clusters if c.workspace_id == workspace.resource_id]
+        log = logs.get(workspace.resource_id, NodeLog(steps={}))
+        problems.extend(log.problems)
+        logged = minutes_from_log(log, mine, window)
+        known = set(logged["resource_id"].unique()) if len(logged) else set()
+        parts.append(logged)
+        rest.extend(cluster for cluster in mine if cluster.resource_id not in known)
+    unlogged = {cluster.workspace_id for cluster in rest}
+    asked = [workspace for workspace in workspaces if workspace.resource_id in unlogged]
+    refused: dict[str, AzureError] = {}
+    measured = [
+        minutes_from_metrics(_states(connection, asked, part, refused), rest)
+        for part in cut(window, _MINUTE, series=len(rest) * len(_METRICS), nodes_stay=True)
+    ]
+    told = {home for frame in measured if len(frame) for home in _homes(frame)}
+    for workspace in asked:
+        log = logs.get(workspace.resource_id, NodeLog(steps={}))
+        if workspace.resource_id in refused:
+            problems.append(problem_of(workspace.resource_id, refused[workspace.resource_id]))
+        elif workspace.resource_id in told and not log.steps and not log.problems:
+            problems.append(_no_logs(workspace))
+    rows = pd.concat([p for p in (*parts, *measured) if len(p)] or [pd.DataFrame()])
+    return rows, problems, set(refused)
+
+
+def _homes(frame: pd.DataFrame) -> set[str]:
+    return {str(each).rpartition("/computes/")[0] for each in frame["resource_id"].unique()}
+
+
+def _states(
+    connection: Connection,
+    workspaces: Sequence[Resource],
+    window: Window,
+    refused: dict[str, AzureError],
+) -> list[MetricSeries]:
+    """Return the node states of workspaces of one place; note those that refuse to tell them."""
+    asked = [workspace for workspace in workspaces if workspace.resource_id not in refused]
+    if not asked:
+        return []
+    question = MetricQuestion(
+        metrics=tuple(_METRICS),
+        filter="ClusterName eq '*'",
+        window=window,
+        grain=_MINUTE,
+        aggregations=("Average",),
+    )
+    ids = [workspace.resource_id for workspace in asked]
+    try:
+        return connection.monitor.metrics(asked[0].region, ids, question)
+    except (UnauthorizedError, UnreachableError):
+        raise
+    except AzureError as error:
+        if len(asked) == 1:
+            refused[ids[0]] = error
+            return []
+    return [one for each in asked for one in _states(connection, [each], window, refused)]
 
 
 def minutes_from_log(log: NodeLog, clusters: Sequence[Resource], window: Window) -> pd.DataFrame:
@@ -138,10 +180,10 @@ def minutes_from_metrics(
     series: Sequence[MetricSeries], clusters: Sequence[Resource]
 ) -> pd.DataFrame:
     """Turn node metrics by ClusterName into minutes; a minute without any value is not a row."""
-    ids = {cluster.name.lower(): cluster.resource_id for cluster in clusters}
+    ids = {(c.workspace_id, c.name.lower()): c.resource_id for c in clusters}
     frames: dict[str, dict[str, pd.Series[float]]] = {}
     for one in series:
-        resource_id = ids.get(one.dimensions.get("clustername", "").lower())
+        resource_id = ids.get((one.resource_id, one.dimensions.get("clustername", "").lower()))
         if resource_id:
             values = pd.Series(one.average, index=pd.DatetimeIndex(one.times, tz="UTC"))
             frames.setdefault(resource_id, {})[_METRICS[one.metric]] = values.dropna()

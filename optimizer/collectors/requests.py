@@ -80,7 +80,7 @@ def request_questions(deployments: Sequence[Resource], window: Window) -> Iterat
             ("DeploymentCapacity", "instanceId eq '*'", sum(map(most_instances, group))),
         )
         for metric, dimensions, series in kinds:
-            for part in cut(window, _MINUTE, series=series, nodes_stay=False):
+            for part in cut(window, _MINUTE, series=series):
                 yield RequestQuestion(
                     deployments=tuple(group),
                     question=MetricQuestion(

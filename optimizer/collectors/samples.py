@@ -1,9 +1,9 @@
 """Utilisation of nodes: by the minute on instances, by five minutes or the hour elsewhere."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import groupby, product
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from optimizer.collectors.inventory import subscription_of
 from optimizer.config import AnalysisSettings
 from optimizer.errors import AzureError, TruncatedError, UnauthorizedError, UnreachableError
 from optimizer.model import Kind, Resource, Window
+from optimizer.store.lake import inside
 from optimizer.store.tables import SAMPLES
 
 INSTANCE_GRAIN = timedelta(minutes=1)
@@ -41,10 +42,16 @@ _GPU = {"GpuUtilizationPercentage": "gpu", "GpuMemoryUtilizationPercentage": "gp
 
 _STATISTICS = tuple(name for name in SAMPLES.schema.names if name.endswith(("_avg", "_max")))
 
-_NAMES_A_FILTER = 40
-"""Keeps the address of a request well under 8 kB."""
-_SHORTEST_WINDOW = timedelta(hours=1)
-_BYTES_A_POINT = 80
+_NAMES_A_FILTER = 100
+"""Keeps the address of a request well under 8 kB: a name has 32 letters at most."""
+_HOUR = timedelta(hours=1)
+_EVER = timedelta(days=93)
+_MOST_GROWTH = 4
+_FAIR_SERIES = 0.9 * SERIES_LIMIT
+_BYTES_A_POINT = 37
+"""Its time stamp; Azure writes one where there is no value too."""
+_BYTES_A_VALUE = 43
+"""Average and maximum on top."""
 _BYTES_AN_ANSWER = 50e6
 """What performance.md counts with. Parsed, it takes some ten times that, one answer at a time."""
 _PER_MILLE = 10
@@ -58,21 +65,108 @@ _Key: TypeAlias = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What is known of how much there is to read; it decides how much is asked for at once."""
+
+    nodes: Mapping[str, float] = field(default_factory=dict)
+    """How many nodes a day has, by resource id; without it as many as there may be."""
+    devices: Mapping[str, int] = field(default_factory=dict)
+    """GPUs by VM size."""
+
+    def series(self, compute: Resource, *, by_device: bool) -> float:
+        """Return about how many series a metric of a compute has in a day."""
+        nodes = self.nodes.get(compute.resource_id, _most_nodes(compute))
+        return nodes * (self.devices.get(compute.sku or "", _DEVICES_A_NODE) if by_device else 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How an answer grows with the days it spans.
+
+    Where nodes come and go, each day brings new series, and every one is as long as the answer,
+    empty where its node was not there: those points grow with the square of the days.
+    """
+
+    points_a_day: float
+    """Of the series of one day in that day."""
+    values_a_day: float
+    """Points that have a value."""
+    series_a_day: float
+    """Of one metric."""
+    nodes_stay: bool
+    seen_of: timedelta | None = None
+    """How long the answer was that this was read from; None: nothing was seen yet."""
+
+    def next(self, rest: timedelta) -> timedelta:
+        """Return for how much of the time that is left to ask, in whole hours but at the end.
+
+        An answer is not to grow beyond its size. After the first one what is left is cut evenly.
+        """
+        longest = self.longest()
+        if self.seen_of is None or longest >= rest:
+            return min(longest, rest)
+        parts = math.ceil(rest / longest)
+        return min(rest, math.ceil(rest / parts / _HOUR) * _HOUR)
+
+    def longest(self) -> timedelta:
+        """Return the time, in whole hours, after which an answer is as long as one should be."""
+        empty, filled = self.points_a_day * _BYTES_A_POINT, self.values_a_day * _BYTES_A_VALUE
+        if self.nodes_stay:
+            days = _BYTES_AN_ANSWER / max(1.0, empty + filled)
+        else:
+            root = math.sqrt(filled**2 + 4 * max(1.0, empty) * _BYTES_AN_ANSWER)
+            most = _FAIR_SERIES / max(1.0, self.series_a_day)
+            days = min(most, (root - filled) / 2 / max(1.0, empty))
+        hours = max(1, math.floor(24 * min(days, _EVER.days)))
+        # What a quiet night shows says little of a month.
+        return min(hours * _HOUR, self.seen_of * _MOST_GROWTH if self.seen_of else _EVER)
+
+    def seen(self, series: Sequence[MetricSeries], length: timedelta) -> "Pace":
+        """Return the pace that an answer of some length showed."""
+        days = length / timedelta(days=1)
+        points = sum(one.times.size for one in series)
+        values = sum(int(np.count_nonzero(~np.isnan(one.average))) for one in series)
+        metrics = len({one.metric for one in series})
+        return replace(
+            self,
+            points_a_day=points / (days if self.nodes_stay else days**2),
+            values_a_day=values / days,
+            series_a_day=len(series) / max(1, metrics) / days,
+            seen_of=length,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleQuestion:
-    """One request: computes or deployments of some workspaces of one region, at one grain."""
+    """Computes or deployments of some workspaces of one region, at one grain, over some time."""
 
     region: str
     workspace_ids: tuple[str, ...]
     resource_ids: tuple[str, ...]
     """What is asked: the workspaces themselves, or deployments in them."""
     question: MetricQuestion
+    pace: Pace
+    margin: timedelta
+    """What is read beyond either end, as whether a machine works its neighbours tell too."""
+
+    def of(self, window: Window) -> "SampleQuestion":
+        """Return the same question of another time."""
+        return replace(self, question=replace(self.question, window=window))
 
     def halves(self) -> Iterator["SampleQuestion"]:
         """Yield the same question of the earlier and of the later half of its hours."""
-        window, hour = self.question.window, timedelta(hours=1)
-        middle = window.start_utc + max(hour, window.length / 2 // hour * hour)
-        for part in (replace(window, end_utc=middle), replace(window, start_utc=middle)):
-            yield replace(self, question=replace(self.question, window=part))
+        window = self.question.window
+        middle = window.start_utc + max(_HOUR, window.length / 2 // _HOUR * _HOUR)
+        yield self.of(replace(window, end_utc=middle))
+        yield self.of(replace(window, start_utc=middle))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Why a workspace could not be read further."""
+
+    since_utc: datetime
+    error: AzureError
 
 
 def collect_samples(
@@ -80,8 +174,13 @@ def collect_samples(
     computes: Sequence[Resource],
     window: Window,
     analysis: AnalysisSettings,
-) -> tuple[pa.Table, dict[str, AzureError]]:
-    """Return the rows of `tables.SAMPLES`, and by workspace id why some may be missing.
+    keep: Callable[[pa.Table], object],
+    expected: Expected | None = None,
+) -> dict[str, Refused]:
+    """Give the rows of `tables.SAMPLES` to `keep`, answer by answer.
+
+    Return by workspace id from when on some may be missing, and why. Each answer tells how much
+    there is, and so how much time the next one should span.
 
     A minute without any value is not a row: missing is never idle. Utilisation of a cluster's node
     exists while a run is on it, so its rows are busy; an instance or a deployment's node is busy
@@ -98,29 +197,52 @@ def collect_samples(
         (c.resource_id, "") if c.kind is Kind.DEPLOYMENT else (c.workspace_id, c.name.lower()): c
         for c in computes
     }
-    refused: dict[str, AzureError] = {}
-
-    def rows(asked: SampleQuestion) -> pa.Table:
+    refused: dict[str, Refused] = {}
+    for asked in questions_for(computes, window, expected or Expected()):
+        begin = window.start_utc
         try:
-            series = connection.monitor.metrics(asked.region, asked.resource_ids, asked.question)
+            for part, series in _answers(connection, asked):
+                rows = sample_rows(series, by_name, asked.question.grain, analysis)
+                keep(rows.filter(inside(rows["minute_utc"], part)))
+                begin = part.end_utc
         except (UnauthorizedError, UnreachableError):
             raise
         except AzureError as error:
-            if (
-                isinstance(error, TruncatedError)
-                and asked.question.window.length > _SHORTEST_WINDOW
-            ):
-                return pa.concat_tables(map(rows, asked.halves()))
-            refused.update(dict.fromkeys(asked.workspace_ids, error))
-            return SAMPLES.schema.empty_table()
-        return sample_rows(series, by_name, asked.question.grain, analysis)
-
-    parts = connection.map(rows, questions_for(computes, window))
-    return pa.concat_tables([SAMPLES.schema.empty_table(), *parts]), refused
+            for workspace_id in asked.workspace_ids:
+                known = refused.get(workspace_id)
+                if known is None or begin < known.since_utc:
+                    refused[workspace_id] = Refused(since_utc=begin, error=error)
+    return refused
 
 
-def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[SampleQuestion]:
-    """Yield the requests that together ask for everything once, none with too long an answer."""
+def _answers(
+    connection: Connection, asked: SampleQuestion
+) -> Iterator[tuple[Window, list[MetricSeries]]]:
+    """Yield the time that each answer is about, one after the other, and its series."""
+    pace, begin, end = asked.pace, asked.question.window.start_utc, asked.question.window.end_utc
+    while begin < end:
+        part = Window(start_utc=begin, end_utc=begin + pace.next(end - begin))
+        series = _ask(connection, asked.of(part))
+        yield part, series
+        pace, begin = pace.seen(series, part.length), part.end_utc
+
+
+def _ask(connection: Connection, asked: SampleQuestion) -> list[MetricSeries]:
+    window = asked.question.window
+    wide = Window(start_utc=window.start_utc - asked.margin, end_utc=window.end_utc + asked.margin)
+    question = replace(asked.question, window=wide)
+    try:
+        return connection.monitor.metrics(asked.region, asked.resource_ids, question)
+    except TruncatedError:
+        if window.length <= _HOUR:
+            raise
+    return [one for half in asked.halves() for one in _ask(connection, half)]
+
+
+def questions_for(
+    computes: Sequence[Resource], window: Window, expected: Expected
+) -> Iterator[SampleQuestion]:
+    """Yield the questions that together ask for everything once."""
     yield from _of_deployments([c for c in computes if c.kind is Kind.DEPLOYMENT], window)
     computes = [c for c in computes if c.kind is not Kind.DEPLOYMENT]
     kinds = product(
@@ -128,44 +250,53 @@ def questions_for(computes: Sequence[Resource], window: Window) -> Iterator[Samp
     )
     for grain, (metrics, by_device) in kinds:
         wanted = [c for c in computes if grain_of(c) == grain and (has_gpus(c) or not by_device)]
-        for group in _groups(wanted, by_device=by_device):
-            series = sum(_series(c, by_device=by_device) for c in group) * len(metrics)
+        for group in _groups(wanted, expected, by_device=by_device):
+            series = sum(expected.series(c, by_device=by_device) for c in group)
             names = sorted({c.name for c in group})
             dimensions = ["InstanceId eq '*'", *(["DeviceId eq '*'"] if by_device else [])]
             workspaces = tuple(dict.fromkeys(c.workspace_id for c in group))
-            for part in cut(window, grain, series=series, nodes_stay=grain == INSTANCE_GRAIN):
-                yield SampleQuestion(
-                    region=group[0].region,
-                    workspace_ids=workspaces,
-                    resource_ids=workspaces,
-                    question=MetricQuestion(
-                        metrics=tuple(metrics),
-                        filter=" and ".join([_any_of(names), *dimensions]),
-                        window=part,
-                        grain=grain,
-                    ),
-                )
+            yield SampleQuestion(
+                region=group[0].region,
+                workspace_ids=workspaces,
+                resource_ids=workspaces,
+                question=MetricQuestion(
+                    metrics=tuple(metrics),
+                    filter=" and ".join([_any_of(names), *dimensions]),
+                    window=window,
+                    grain=grain,
+                ),
+                pace=_pace(series, len(metrics), grain, nodes_stay=grain == INSTANCE_GRAIN),
+                margin=INSTANCE_GRAIN if grain == INSTANCE_GRAIN else timedelta(0),
+            )
 
 
 def _of_deployments(deployments: Sequence[Resource], window: Window) -> Iterator[SampleQuestion]:
-    """Yield the requests for deployments: each is a resource of its own, by instance."""
+    """Yield the questions for deployments: each is a resource of its own, by instance."""
     for with_gpus in (False, True):
         metrics = tuple(_CPU | _GPU if with_gpus else _CPU)
         for group in batches([d for d in deployments if has_gpus(d) == with_gpus]):
-            series = sum(most_instances(d) for d in group) * len(metrics)
-            for part in cut(window, DEPLOYMENT_GRAIN, series=series, nodes_stay=False):
-                yield SampleQuestion(
-                    region=group[0].region,
-                    workspace_ids=tuple(dict.fromkeys(d.workspace_id for d in group)),
-                    resource_ids=tuple(d.resource_id for d in group),
-                    question=MetricQuestion(
-                        metrics=metrics,
-                        filter="instanceId eq '*'",
-                        window=part,
-                        grain=DEPLOYMENT_GRAIN,
-                        namespace=DEPLOYMENT_NAMESPACE,
-                    ),
-                )
+            series = sum(most_instances(d) for d in group)
+            yield SampleQuestion(
+                region=group[0].region,
+                workspace_ids=tuple(dict.fromkeys(d.workspace_id for d in group)),
+                resource_ids=tuple(d.resource_id for d in group),
+                question=MetricQuestion(
+                    metrics=metrics,
+                    filter="instanceId eq '*'",
+                    window=window,
+                    grain=DEPLOYMENT_GRAIN,
+                    namespace=DEPLOYMENT_NAMESPACE,
+                ),
+                pace=_pace(series, len(metrics), DEPLOYMENT_GRAIN, nodes_stay=False),
+                margin=DEPLOYMENT_GRAIN,
+            )
+
+
+def _pace(series: float, metrics: int, grain: timedelta, *, nodes_stay: bool) -> Pace:
+    points = series * metrics * (timedelta(days=1) / grain)
+    return Pace(
+        points_a_day=points, values_a_day=points, series_a_day=series, nodes_stay=nodes_stay
+    )
 
 
 def batches(resources: Sequence[Resource]) -> Iterator[list[Resource]]:
@@ -315,7 +446,9 @@ def _per_mille(percent: Floats) -> pa.Array:
     return pa.array(rounded.astype(np.uint16), mask=np.isnan(percent))
 
 
-def _groups(computes: Sequence[Resource], *, by_device: bool) -> Iterator[list[Resource]]:
+def _groups(
+    computes: Sequence[Resource], expected: Expected, *, by_device: bool
+) -> Iterator[list[Resource]]:
     """Yield computes that one request can ask for: one subscription, one region, not too many."""
     ordered = sorted(computes, key=lambda c: (_place(c), c.workspace_id))
     for _, here in groupby(ordered, key=_place):
@@ -323,8 +456,9 @@ def _groups(computes: Sequence[Resource], *, by_device: bool) -> Iterator[list[R
         for compute in here:
             together = [*group, compute]
             workspaces = {c.workspace_id for c in together}
-            series = sum(_series(c, by_device=by_device) for c in together)
-            full = len(workspaces) > BATCH_LIMIT or len(together) > _NAMES_A_FILTER
+            names = {c.name for c in together}
+            series = sum(expected.series(c, by_device=by_device) for c in together)
+            full = len(workspaces) > BATCH_LIMIT or len(names) > _NAMES_A_FILTER
             if group and (full or series >= SERIES_LIMIT):
                 yield group
                 group = []
@@ -333,20 +467,19 @@ def _groups(computes: Sequence[Resource], *, by_device: bool) -> Iterator[list[R
 
 
 def _series(compute: Resource, *, by_device: bool) -> int:
-    """Return about how many series a metric has in a day; a cluster's nodes come and go."""
-    most = compute.settings.get("max_nodes") if compute.kind is Kind.CLUSTER else 1
-    return int(most or 1) * (_DEVICES_A_NODE if by_device else 1)
+    """Return about how many series a metric has in a day at most; nodes come and go."""
+    return _most_nodes(compute) * (_DEVICES_A_NODE if by_device else 1)
 
 
-def cut(window: Window, grain: timedelta, *, series: int, nodes_stay: bool) -> Iterator[Window]:
-    """Yield a window in pieces of whole hours whose answers have a fair size.
+def _most_nodes(compute: Resource) -> int:
+    return int(compute.settings.get("max_nodes") or 1) if compute.kind is Kind.CLUSTER else 1
 
-    Where nodes come and go, each day brings new series, and every one is as long as the piece,
-    empty where its node was not there: the points grow with the square of the days.
-    """
-    days = _BYTES_AN_ANSWER / _BYTES_A_POINT / series * (grain / timedelta(days=1))
-    hours = math.floor(24 * (days if nodes_stay or days < 1 else math.sqrt(days)))
-    step = timedelta(hours=max(1, hours))
+
+def cut(
+    window: Window, grain: timedelta, *, series: int, nodes_stay: bool = False
+) -> Iterator[Window]:
+    """Yield a window in pieces of whole hours whose answers have a fair size."""
+    step = _pace(series, 1, grain, nodes_stay=nodes_stay).longest()
     start = window.start_utc
     while start < window.end_utc:
         end = min(start + step, window.end_utc)

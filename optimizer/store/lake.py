@@ -186,7 +186,7 @@ class Lake:
             parts = list(threads.map(lambda file: _load(file, schema), files))
         rows = pa.concat_tables([schema.empty_table(), *parts])
         if window is not None and table.day_column is not None:
-            rows = rows.filter(_inside(rows[table.day_column], window))
+            rows = rows.filter(inside(rows[table.day_column], window))
         return rows.select(names)
 
     def days(self, table: Table) -> list[date]:
@@ -385,7 +385,8 @@ def _damaged(file: Path) -> LakeError:
     )
 
 
-def _inside(times: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
+def inside(times: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
+    """Return which times lie in a window, as a mask."""
     start, end = (pa.scalar(t, times.type) for t in (window.start_utc, window.end_utc))
     return pc.and_(pc.greater_equal(times, start), pc.less(times, end))
 
@@ -394,10 +395,10 @@ def _covered(table: Table, rows: pa.Table, coverage: Coverage) -> pa.ChunkedArra
     """Return which rows belong to a coverage, as a mask."""
     ids = rows[table.key[0]]
     below = tuple(f"{scope}/" for scope in coverage.scopes)
-    inside = pa.array(
+    mine = pa.array(
         [each for each in pc.unique(ids).to_pylist() if f"{each}/".startswith(below)], pa.string()
     )
-    return pc.and_(pc.is_in(ids, inside), _inside(rows[table.day_column], coverage.window))
+    return pc.and_(pc.is_in(ids, mine), inside(rows[table.day_column], coverage.window))
 
 
 def _in_order(table: Table, rows: pa.Table) -> pa.Table:
