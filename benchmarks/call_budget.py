@@ -183,7 +183,11 @@ def estate_of(workspaces: int) -> Estate:
             region=REGIONS[number % len(REGIONS)],
             tags={},
         )
-        resources += [workspace, diagnostic_setting_document(workspace)]
+        logs = (
+            f"/subscriptions/{subscription}/resourceGroups/rg-logs"
+            "/providers/Microsoft.OperationalInsights/workspaces/logs"
+        )
+        resources += [workspace, diagnostic_setting_document(workspace, logs)]
         created = START_UTC - timedelta(days=90)
         for which in range(CLUSTERS):
             cluster = cluster_document(

@@ -229,10 +229,17 @@ def workspace_document(
     }
 
 
-def diagnostic_setting_document(workspace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the setting that sends a workspace's compute events to Log Analytics."""
-    group = workspace["id"].partition("/providers/")[0]
-    logs = f"{group}/providers/Microsoft.OperationalInsights/workspaces/{workspace['name']}-logs"
+def diagnostic_setting_document(
+    workspace: Mapping[str, Any], logs: str | None = None
+) -> dict[str, Any]:
+    """Return the setting that sends a workspace's compute events to Log Analytics.
+
+    `logs` is the id of the Log Analytics workspace; None: the workspace has one of its own.
+    """
+    if logs is None:
+        group = workspace["id"].partition("/providers/")[0]
+        own = f"{workspace['name']}-logs"
+        logs = f"{group}/providers/Microsoft.OperationalInsights/workspaces/{own}"
     categories = ("AmlComputeClusterEvent", "AmlComputeJobEvent", "AmlComputeInstanceEvent")
     return {
         "id": f"{workspace['id']}/providers/Microsoft.Insights/diagnosticSettings/compute",

@@ -168,7 +168,8 @@ class Monitor:
         A table that nothing was ever written to does not exist and has no rows.
 
         Raises:
-            AzureError: also where Azure cut the answer short.
+            TruncatedError: Azure has more rows than one answer may hold.
+            AzureError: the logs cannot be read.
         """
         span = f"{iso_utc(window.start_utc)}/{iso_utc(window.end_utc)}"
         request = HttpRequest("POST", f"{resource_id}/query", json={"query": kql, "timespan": span})
@@ -181,7 +182,7 @@ class Monitor:
         check(response, what)
         document = orjson.loads(content)
         if error := document.get("error"):
-            raise AzureError(f"Log Analytics cut {what} short: {error.get('message')}")
+            raise TruncatedError(f"Log Analytics cut {what} short: {error.get('message')}")
         return list(parse_table(document["tables"][0]))
 
     def _new_metrics(self, region: str) -> MetricsClient:

@@ -32,12 +32,13 @@ from optimizer.collectors.inventory import (
     resource_rows,
     subscription_of,
 )
-from optimizer.collectors.nodes import NodeLog, collect_node_minutes, read_node_log
+from optimizer.collectors.logs import Wanted, WorkspaceLog, read_logs
+from optimizer.collectors.nodes import NodeLog, collect_node_minutes
 from optimizer.collectors.prices import billing_currency, collect_prices, unread, without
 from optimizer.collectors.problems import problem_of
 from optimizer.collectors.requests import collect_requests
 from optimizer.collectors.runs import TABLE as RUN_LOG
-from optimizer.collectors.runs import collect_runs, open_since
+from optimizer.collectors.runs import open_since
 from optimizer.collectors.samples import Expected, batches, collect_samples
 from optimizer.collectors.workspaces import is_logged
 from optimizer.config import AnalysisSettings
@@ -182,7 +183,6 @@ def collect(
         _activity(run)
         _agreement(run)
         _jobs(run)
-        _runs(run)
         _costs(run)
         _prices(run)
         _commitments(run)
@@ -198,7 +198,7 @@ def collect(
 def _activity(run: _Collection) -> None:
     """Node minutes and samples, some workspaces of one subscription and region at a time."""
     stale = set(_settled(run))
-    logs = _node_logs(run)
+    logs = {of: log.nodes for of, log in _logs(run).items()}
     places = _places(run, NODE_MINUTES)
     try:
         nodes: dict[str, float] = {}
@@ -262,18 +262,46 @@ def _settled(run: _Collection) -> list[date]:
     return run.lake.settle(SAMPLES)
 
 
-def _node_logs(run: _Collection) -> dict[str, NodeLog]:
-    """Return the log of each workspace that has clusters, read once for all that is missing."""
-    homes = {cluster.workspace_id for cluster in run.inventory.of_kind(Kind.CLUSTER)}
-    asked = [workspace for workspace in run.workspaces if workspace.resource_id in homes]
-    run.progress("node states", 0, None)
+def _logs(run: _Collection) -> dict[str, WorkspaceLog]:
+    """Return the logs of each workspace that has clusters, for all that is missing.
 
-    def read(workspace: Resource) -> NodeLog:
-        window = replace(run.window, start_utc=_begin(run, NODE_MINUTES, workspace))
-        return read_node_log(run.connection, workspace, window)
+    Runs are read since the last collection, and from the oldest on that was still going then. A
+    workspace that sends no log of its jobs is not asked for them: its runs stay unknown.
+    """
+    known = run.lake.read(RUNS, columns=["resource_id", "started_utc", "state"])
+    run.progress("logs", 0, None)
+    wanted = [
+        Wanted(
+            workspace=workspace,
+            clusters=clusters,
+            nodes_since_utc=_begin(run, NODE_MINUTES, workspace),
+            runs_since_utc=_runs_since(run, known, workspace)
+            if is_logged(workspace, RUN_LOG) is not False
+            else None,
+        )
+        for workspace in run.workspaces
+        if (clusters := run.computes_of([workspace], Kind.CLUSTER))
+    ]
+    logs = read_logs(run.connection, wanted, run.window.end_utc)
+    windows: dict[Window, dict[str, pd.DataFrame]] = {}
+    for each in wanted:
+        of = each.workspace.resource_id
+        if each.runs_since_utc is not None:
+            if isinstance(runs := logs[of].runs, AzureError):
+                run.problems.append(problem_of(of, runs))
+            else:
+                window = replace(run.window, start_utc=each.runs_since_utc)
+                windows.setdefault(window, {})[of] = runs
+    for window, found in windows.items():  # each file is written once, not once for each
+        rows = pd.concat([f for f in found.values() if len(f)] or [pd.DataFrame()])
+        run.write(RUNS, rows, Coverage(scopes=list(found), window=window))
+    return logs
 
-    logs = run.connection.map(read, asked)
-    return {workspace.resource_id: log for workspace, log in zip(asked, logs, strict=True)}
+
+def _runs_since(run: _Collection, known: pd.DataFrame, workspace: Resource) -> datetime:
+    missing = _missing(run, RUNS, workspace.resource_id)
+    open_ = open_since(known, workspace.resource_id) or missing
+    return max(run.window.start_utc, min(missing, open_))
 
 
 def _node_minutes(run: _Collection, place: _Place, logs: Mapping[str, NodeLog]) -> dict[str, float]:
@@ -432,38 +460,6 @@ def _jobs(run: _Collection) -> None:
     frames = run.connection.map(read, run.workspaces)
     run.write(JOBS, *_together(run.workspaces, frames, run.window))
     run.progress("jobs", len(frames), len(frames))
-
-
-def _runs(run: _Collection) -> None:
-    """Runs by node since the last collection, and from the oldest on that was still going then.
-
-    A workspace that sends no log of its jobs is not asked: its runs stay unknown.
-    """
-    known = run.lake.read(RUNS, columns=["resource_id", "started_utc", "state"])
-    clusters = {w.resource_id: run.computes_of([w], Kind.CLUSTER) for w in run.workspaces}
-    asked = [
-        w for w in run.workspaces if clusters[w.resource_id] and is_logged(w, RUN_LOG) is not False
-    ]
-    run.progress("runs", 0, len(asked))
-
-    def since(workspace: Resource) -> datetime:
-        missing = _missing(run, RUNS, workspace.resource_id)
-        open_ = open_since(known, workspace.resource_id) or missing
-        return max(run.window.start_utc, min(missing, open_))
-
-    windows = {w.resource_id: replace(run.window, start_utc=since(w)) for w in asked}
-
-    def read(workspace: Resource) -> pd.DataFrame | None:
-        of, window = workspace.resource_id, windows[workspace.resource_id]
-        return run.tolerated(
-            lambda: collect_runs(run.connection, workspace, clusters[of], window), of
-        )
-
-    frames = dict(zip((w.resource_id for w in asked), run.connection.map(read, asked), strict=True))
-    for window in dict.fromkeys(windows.values()):  # each file is written once, not once for each
-        alike = [w for w in asked if windows[w.resource_id] == window]
-        run.write(RUNS, *_together(alike, [frames[w.resource_id] for w in alike], window))
-    run.progress("runs", len(asked), len(asked))
 
 
 def _costs(run: _Collection) -> None:

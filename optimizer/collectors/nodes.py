@@ -15,10 +15,11 @@ from optimizer.collectors.problems import problem_of
 from optimizer.collectors.samples import cut
 from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
 from optimizer.model import Problem, Resource, Window
-from optimizer.units import iso_utc, utc
+from optimizer.units import utc
+
+TABLE = "AmlComputeClusterEvent"
 
 _MINUTE = timedelta(minutes=1)
-_RETENTION = timedelta(days=93)
 _STATES = {
     "active": "RunningNodeCount",
     "idle": "IdleNodeCount",
@@ -27,6 +28,7 @@ _STATES = {
     "preempted": "PreemptedNodeCount",
     "unusable": "UnusableNodeCount",
 }
+LOG_COLUMNS = ("TimeGenerated", "ClusterName", *_STATES.values())
 _METRICS = {
     "Active Nodes": "active",
     "Idle Nodes": "idle",
@@ -56,23 +58,6 @@ class NodeLog:
     steps: Mapping[str, _Steps]
     """By the name of the cluster in lower case."""
     problems: tuple[Problem, ...] = ()
-
-
-def read_node_log(connection: Connection, workspace: Resource, window: Window) -> NodeLog:
-    """Read the event log of a workspace: its states to the millisecond, before the window too.
-
-    Where it cannot be read, that is a problem of the log, and metrics can stand in.
-
-    Raises:
-        UnauthorizedError: the token was refused.
-        UnreachableError: the endpoint does not answer.
-    """
-    try:
-        return node_log(_events(connection, workspace, window))
-    except (UnauthorizedError, UnreachableError):
-        raise
-    except AzureError as error:
-        return NodeLog(steps={}, problems=(problem_of(workspace.resource_id, error),))
 
 
 def node_log(events: Iterable[Mapping[str, Any]]) -> NodeLog:
@@ -214,27 +199,6 @@ def step_means(at_ms: Ints, values: Floats, edges_ms: Ints) -> Floats:
     area[step < 0] = np.nan
     means: Floats = np.diff(area, axis=0) / np.diff(edges_ms)[:, None]
     return means
-
-
-def _events(connection: Connection, workspace: Resource, window: Window) -> list[dict[str, Any]]:
-    """Return what happened in the window, after the state in which it found each cluster."""
-    columns = ", ".join(("TimeGenerated", "ClusterName", *_STATES.values()))
-    start, end = (f"datetime({iso_utc(t)})" for t in (window.start_utc, window.end_utc))
-    before = Window(start_utc=window.start_utc - _RETENTION, end_utc=window.start_utc)
-    table = "AmlComputeClusterEvent"
-    found = (
-        f"{table} | where TimeGenerated < {start} "
-        f"| summarize arg_max(TimeGenerated, *) by ClusterName | project {columns}"
-    )
-    happened = (
-        f"{table} | where TimeGenerated >= {start} and TimeGenerated < {end} "
-        f"| project {columns} | order by TimeGenerated asc"
-    )
-    return [
-        row
-        for query, span in ((found, before), (happened, window))
-        for row in connection.monitor.logs(workspace.resource_id, query, span)
-    ]
 
 
 def _steps(events: Sequence[Mapping[str, Any]]) -> _Steps:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from optimizer.azure.connect import Connection
-from optimizer.model import Resource, Window
-from optimizer.units import iso_utc, utc
+from optimizer.model import Resource
+from optimizer.units import utc
 
 TABLE = "AmlComputeJobEvent"
 RUNNING = "Running"
@@ -18,26 +17,9 @@ _GANG = timedelta(minutes=5)
 """Nodes of one run that start within this time start together; later it is another start."""
 _OVER = {"completed", "succeeded", "finished", "failed", "canceled", "cancelled"}
 """Azure's documents name the column ExecutionState, and not what it says."""
-_COLUMNS = ("TimeGenerated", "JobId", "ClusterName", "NodeId", "EventType", "ExecutionState")
+LOG_COLUMNS = ("TimeGenerated", "JobId", "ClusterName", "NodeId", "EventType", "ExecutionState")
 
 Event = Mapping[str, Any]
-
-
-def collect_runs(
-    connection: Connection, workspace: Resource, clusters: Sequence[Resource], window: Window
-) -> pd.DataFrame:
-    """Return the rows of `tables.RUNS` of a workspace's clusters that started in the window.
-
-    Raises:
-        AzureError: the log cannot be read.
-    """
-    start, end = (f"datetime({iso_utc(t)})" for t in (window.start_utc, window.end_utc))
-    query = (
-        f"{TABLE} | where TimeGenerated >= {start} and TimeGenerated < {end} "
-        f"| project {', '.join(_COLUMNS)} | order by TimeGenerated asc"
-    )
-    events = connection.monitor.logs(workspace.resource_id, query, window)
-    return run_rows(events, clusters)
 
 
 def run_rows(events: Iterable[Event], clusters: Sequence[Resource]) -> pd.DataFrame:

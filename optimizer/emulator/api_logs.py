@@ -25,13 +25,34 @@ from optimizer.emulator.wire import (
 from optimizer.emulator.world import World
 
 _DIAGNOSTICS = "Microsoft.Insights/diagnosticSettings"
+_STORE = "/providers/microsoft.operationalinsights/workspaces/"
 
 
 def _query_resource(call: Call) -> Answer:
     resource_id = f"/{call.parts['resource']}"
+    if _STORE in resource_id.lower():
+        senders = _senders(call.world, resource_id)
+        if not senders:
+            raise _not_found(resource_id)
+        return _answered(call, senders)
     if call.world.document(resource_id) is None:
-        raise Refusal(404, "PathNotFoundError", f"The resource {resource_id} was not found.")
+        raise _not_found(resource_id)
     return _answered(call, [resource_id])
+
+
+def _not_found(resource_id: str) -> Refusal:
+    return Refusal(404, "PathNotFoundError", f"The resource {resource_id} was not found.")
+
+
+def _senders(world: World, store_id: str) -> list[str]:
+    """Return the Azure ML workspaces whose diagnostic settings send to a Log Analytics one."""
+    settings = [
+        document["id"].lower().partition("/providers/microsoft.insights/")[0]
+        for document in world.documents(_DIAGNOSTICS)
+        if same(document["properties"].get("workspaceId") or "", store_id)
+    ]
+    documents = world.documents(f"{PROVIDER}/workspaces")
+    return [document["id"] for document in documents if document["id"].lower() in settings]
 
 
 def _query_workspace(call: Call) -> Answer:
@@ -42,22 +63,24 @@ def _query_workspace(call: Call) -> Answer:
 
 def _answered(call: Call, workspaces: Sequence[str]) -> Answer:
     query = str(call.json().get("query", ""))
-    name = kql.table_of(query)
+    parts, after = kql.union_of(query)
     logged = [each for each in workspaces if _has_logs(call.world, each)]
-    if name not in _TABLES or not logged:
-        return _unresolved(name)
-    table = _TABLES[name]
+    known = [part for part in parts if kql.table_of(part) in _TABLES and logged]
+    if not known:
+        return _unresolved(kql.table_of(parts[0]))
     period = kql.timespan(call.json().get("timespan"), call.world.now_utc)
     seconds = _Seconds(*map(epoch, period)) if period else _EVER
-    blank = dict.fromkeys(table.columns)
-    rows: list[kql.Row] = [
-        {**blank, **row, "Type": name}
-        for workspace in logged
-        for row in table.rows(call.world, workspace, seconds)
-    ]
+    rows: list[kql.Row] = []
+    columns: dict[str, str] = {}
     try:
-        found = kql.run(query, rows, call.world.now_utc)
-        columns = _columns(query, table, call)
+        for part in known:
+            columns |= _columns(part, _kinds(kql.table_of(part)), call)
+            rows += kql.run(part, _rows(call.world, part, logged, seconds), call.world.now_utc)
+        if after:
+            blank = dict.fromkeys(columns)
+            united = [{**blank, **row} for row in rows]
+            rows = kql.run(f"union {after}", united, call.world.now_utc)
+            columns = dict(_columns(f"union {after}", columns, call))
     except kql.QueryError as error:
         raise Refusal(400, "BadArgumentError", f"Query could not be parsed: {error}.") from error
     return Answer(
@@ -66,17 +89,32 @@ def _answered(call: Call, workspaces: Sequence[str]) -> Answer:
                 {
                     "name": "PrimaryResult",
                     "columns": [{"name": c, "type": kind} for c, kind in columns.items()],
-                    "rows": [[row[column] for column in columns] for row in found],
+                    "rows": [[row.get(column) for column in columns] for row in rows],
                 }
             ]
         }
     )
 
 
-def _columns(query: str, table: "_Table", call: Call) -> Mapping[str, str]:
+def _rows(
+    world: World, query: str, workspaces: Sequence[str], seconds: "_Seconds"
+) -> list[kql.Row]:
+    name = kql.table_of(query)
+    blank = dict.fromkeys(_TABLES[name].columns)
+    return [
+        {**blank, **row, "Type": name}
+        for workspace in workspaces
+        for row in _TABLES[name].rows(world, workspace, seconds)
+    ]
+
+
+def _kinds(name: str) -> Mapping[str, str]:
+    return _TABLES[name].columns | {"Type": "string"}
+
+
+def _columns(query: str, kinds: Mapping[str, str], call: Call) -> Mapping[str, str]:
     """Return the columns of the result: those of a made-up row that no `where` sees."""
     steps = [step for step in query.split("|") if not step.strip().lower().startswith("where")]
-    kinds = table.columns | {"Type": "string"}
     made_up = dict.fromkeys(kinds, "")
     shown = kql.run("|".join(steps), [made_up], call.world.now_utc)
     return {name: kinds.get(name, "dynamic") for name in (shown[0] if shown else made_up)}

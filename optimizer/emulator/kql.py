@@ -1,5 +1,7 @@
 """The little KQL that is needed: a table piped through where, project, order, take and summarize.
 
+A query may begin with the union of several such, in brackets, instead of a table.
+
 Whatever else a query holds is refused as Azure refuses a query it cannot read. Names of columns
 are compared as written; `=~` and `in~` do not mind the case of values.
 """
@@ -16,6 +18,7 @@ from optimizer.units import seconds_from_iso, utc
 Row: TypeAlias = Mapping[str, Any]
 Test: TypeAlias = Callable[[Row], bool]
 
+_FUZZY = re.compile(r"\bisfuzzy\s*=\s*true\b", re.IGNORECASE)
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _NAME = r"[A-Za-z_][\w.]*"
 _VALUE = r"""datetime\([^)]*\)|ago\([^)]*\)|now\(\)|'[^']*'|"[^"]*"|-?\d+(?:\.\d+)?"""
@@ -34,6 +37,25 @@ def table_of(query: str) -> str:
     return _steps(query)[0]
 
 
+def union_of(query: str) -> tuple[list[str], str]:
+    """Return the queries that a query unites, each with what is done to it, and what comes after.
+
+    A query without a union is its own only part.
+
+    >>> union_of("union isfuzzy=true (A | take 1), B | project x")
+    (['A | take 1', 'B'], '| project x')
+    >>> union_of("A | project x")
+    (['A | project x'], '')
+    """
+    first, *after = _steps(query)
+    word, _, rest = first.partition(" ")
+    if word.lower() != "union":
+        return [query], ""
+    parts = [part.strip() for part in _outside(_FUZZY.sub("", rest), ",")]
+    bare = [part[1:-1] if part.startswith("(") else part for part in parts]
+    return bare, " ".join(f"| {step}" for step in after)
+
+
 def run(query: str, rows: Iterable[Row], now_utc: datetime) -> list[Row]:
     """Return what a query makes of its table's rows.
 
@@ -49,7 +71,19 @@ def run(query: str, rows: Iterable[Row], now_utc: datetime) -> list[Row]:
 
 def _steps(query: str) -> list[str]:
     lines = (line for line in query.splitlines() if not line.strip().startswith("//"))
-    return [step.strip() for step in "\n".join(lines).strip().rstrip(";").split("|")]
+    return [step.strip() for step in _outside("\n".join(lines).strip().rstrip(";"), "|")]
+
+
+def _outside(text: str, sign: str) -> list[str]:
+    """Return the parts of a text between signs that stand outside brackets."""
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == sign and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _step(word: str, rest: str, rows: list[Row], now_utc: datetime) -> list[Row]:

@@ -8,7 +8,7 @@ from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
 from tests.conftest import Emulator
 from tests.emulator.sdk import WORKSPACE_ID, Sdk
-from tests.estates import OTHER_SUBSCRIPTION, START_UTC
+from tests.estates import OTHER_SUBSCRIPTION, START_UTC, SUBSCRIPTION
 
 WEEK = timedelta(days=7)
 WORKSPACES = "resources | where type =~ 'Microsoft.MachineLearningServices/Workspaces'"
@@ -118,3 +118,33 @@ def test_the_idle_rule_stops_in_nobodys_name(small: Emulator) -> None:
 def test_the_activity_log_reaches_back_ninety_days(sdk: Sdk, asked: str) -> None:
     with pytest.raises(HttpResponseError):
         list(sdk.monitor().activity_logs.list(filter=asked))
+
+
+def test_a_union_has_the_columns_of_all_its_parts(sdk: Sdk) -> None:
+    query = (
+        "union isfuzzy=true (AmlComputeClusterEvent | where ClusterName == 'gpu' "
+        "| summarize arg_max(TimeGenerated, *) by ClusterName | project Type, ClusterName), "
+        "(AmlComputeJobEvent | where EventType == 'JobStarted' | project Type, NodeId), "
+        "NeverFilled | order by Type asc"
+    )
+    (table,) = sdk.logs().query_resource(WORKSPACE_ID, query, timespan=WEEK).tables
+    assert table.columns == ["Type", "ClusterName", "NodeId"]
+    kinds = [(row["Type"], row["ClusterName"], row["NodeId"] is None) for row in table.rows]
+    assert kinds == [
+        ("AmlComputeClusterEvent", "gpu", True),
+        *[("AmlComputeJobEvent", None, False)] * 3,
+    ]
+
+
+def test_a_log_analytics_workspace_holds_what_is_sent_there(small: Emulator) -> None:
+    logs = Sdk(small).logs()
+    query = "AmlComputeClusterEvent | summarize arg_max(TimeGenerated, *) by _ResourceId"
+    place = "/providers/Microsoft.OperationalInsights/workspaces/logs"
+    (table,) = logs.query_resource(
+        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-ml{place}", query, timespan=None
+    ).tables
+    assert [row["_ResourceId"].endswith("/ws-vision") for row in table.rows] == [True]
+    with pytest.raises(HttpResponseError, match="was not found"):
+        logs.query_resource(
+            f"/subscriptions/{OTHER_SUBSCRIPTION}/resourceGroups/x{place}", query, timespan=None
+        )
