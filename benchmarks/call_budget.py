@@ -2,12 +2,20 @@
 
     python -m benchmarks.call_budget [--workspaces 100] [--work DIR]
 
-Twenty workspaces a subscription, four clusters and six instances each, in two regions. Each cluster
-runs a job a day; two of the instances are used by day, the others stay off. Waits for limits
-are virtual, so requests go out one at a time; the seconds they would have taken are printed.
+Twenty workspaces a subscription, four clusters and six instances each, in two regions, and one
+Log Analytics workspace for all. Each cluster runs a job a day; two of the instances are used by
+day, the others stay off. Waits for limits are virtual, so requests go out one at a time; the
+seconds they would have taken are printed, beside those that the limits leave no way around.
+
+Two bounds stand beside the requests. `section5` is that of performance.md §5, which counts one list
+of computes a workspace, two kinds of metrics however long, a cost query a subscription and one
+question to the logs. `needed` is what the rows that the lake keeps take at the least: five lists a
+workspace, metrics by their grain and dimensions in answers of 50 MB, reports of costs by month and
+metric with a look at each and its file, pages of the activity log.
 """
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -41,6 +49,10 @@ START_UTC = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 28
 WORKSPACES_A_SUBSCRIPTION = 20
 REGIONS = ("eastus", "westeurope")
+_LOGS = (
+    "/subscriptions/00000000-0000-4000-8000-000000000000/resourceGroups/rg-logs"
+    "/providers/Microsoft.OperationalInsights/workspaces/logs"
+)
 CLUSTERS, INSTANCES, USED_INSTANCES = 4, 6, 2
 
 
@@ -58,28 +70,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OptimizerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    fewest = fewest_requests(parsed.workspaces)
-    first, second = (each.requests for each in spent)
-    print(f"{'api':16}{'first':>8}{'next day':>10}{'at least':>10}")
-    for api in sorted(first.keys() | second.keys()):
-        least = fewest.get(api)
-        said = f"{least:>10,}" if least is not None else f"{'':>10}"
-        print(f"{api:16}{first.get(api, 0):>8,}{second.get(api, 0):>10,}{said}")
-    for name, each in zip(("first", "next day"), spent, strict=True):
+    section5 = fewest_requests(parsed.workspaces)
+    needed = needed_requests(parsed.workspaces)
+    document: dict[str, Any] = {"workspaces": parsed.workspaces}
+    for name, each, bound in zip(("first", "next_day"), spent, needed, strict=True):
+        print(f"{name:16}{'requests':>10}{'section5':>10}{'ratio':>7}{'needed':>10}{'ratio':>7}")
+        rows = {
+            api: _row(each.requests.get(api, 0), section5.get(api), bound.get(api))
+            for api in sorted(each.requests.keys() | bound.keys())
+        }
+        total = sum(each.requests.values())
+        rows["total"] = _row(total, None, sum(bound.values()))
+        for api, row in rows.items():
+            print(f"{api:16}" + "".join(_cell(row[key], width) for key, width in _CELLS))
+        least = limit_seconds(each.requests, parsed.workspaces)
         print(
-            f"{name}: {each.work_seconds:,.0f} s of work, {each.waited_seconds:,.0f} s of waiting "
-            f"for limits, {sum(each.refused.values())} requests refused"
+            f"{each.work_seconds:,.0f} s of work, {each.waited_seconds:,.0f} s of waiting for "
+            f"limits (at least {least:,.0f}), "
+            f"{sum(each.refused.values())} requests refused, {each.refused_again} refused again"
         )
+        document[name] = asdict(each) | {
+            "by_api": rows,
+            "total": total,
+            "least_seconds_of_limits": least,
+        }
+    document["next_day_share"] = {
+        "requests": round(document["next_day"]["total"] / document["first"]["total"], 3),
+        "rows": round(spent[1].rows / spent[0].rows, 3),
+        "work_seconds": round(spent[1].work_seconds / spent[0].work_seconds, 3),
+    }
+    print("next day / first:", document["next_day_share"])
     RESULTS.mkdir(exist_ok=True)
-    write_json(
-        RESULTS / f"call_budget_{parsed.workspaces}.json",
-        {
-            "workspaces": parsed.workspaces,
-            "at_least": fewest,
-            **{n: asdict(each) for n, each in zip(("first", "next_day"), spent, strict=True)},
-        },
-    )
+    write_json(RESULTS / f"call_budget_{parsed.workspaces}.json", document)
     return 0
+
+
+_CELLS = (
+    ("requests", 10),
+    ("section5", 10),
+    ("section5_ratio", 7),
+    ("needed", 10),
+    ("needed_ratio", 7),
+)
+
+
+def _row(requests: int, section5: int | None, needed: int | None) -> dict[str, float | None]:
+    return {
+        "requests": requests,
+        "section5": section5,
+        "section5_ratio": round(requests / section5, 2) if section5 else None,
+        "needed": needed,
+        "needed_ratio": round(requests / needed, 2) if needed else None,
+    }
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'' if value is None else f'{value:,}':>{width}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +135,10 @@ class Spent:
     requests: dict[str, int]
     """By API."""
     refused: dict[str, int]
+    refused_again: int
+    """Of requests that had been refused before."""
+    rows: int
+    """Written to the lake."""
     work_seconds: float
     waited_seconds: float
     """For limits, on the virtual clock."""
@@ -123,9 +173,10 @@ def budget(work: Path) -> tuple[Spent, Spent]:
 
 def _collected(azure: Emulator, home: Path) -> Spent:
     clock, before, refused = VirtualClock(azure), azure.requests(), azure.refused()
+    again = azure.refused_again()
     settings = load_settings({}, home=home)
     start = time.perf_counter()
-    collect(
+    report = collect(
         connect(
             AzureSettings(
                 endpoint=azure.url,
@@ -144,6 +195,8 @@ def _collected(azure: Emulator, home: Path) -> Spent:
     return Spent(
         requests={api: n - before.get(api, 0) for api, n in azure.requests().items()},
         refused={api: n - refused.get(api, 0) for api, n in azure.refused().items()},
+        refused_again=azure.refused_again() - again,
+        rows=sum(report.rows.values()),
         work_seconds=round(time.perf_counter() - start, 1),
         waited_seconds=round(clock.waited_seconds, 1),
     )
@@ -156,8 +209,9 @@ def _say(stage: str, done: int, total: int | None) -> None:
 def fewest_requests(workspaces: int) -> dict[str, int]:
     """Return the bound of performance.md §5 for each API that it counts.
 
-    Resource Graph pages; a list of computes a workspace; and a batch of metrics for each 50
-    workspaces of a subscription and region and each of two families of dimensions, however long.
+    Resource Graph pages; a list of computes a workspace; a batch of metrics for each 50 workspaces
+    of a subscription and region and each of two families of dimensions, however long; one question
+    to the logs, and three for a thousand workspaces.
     """
     subscriptions = -(-workspaces // WORKSPACES_A_SUBSCRIPTION)
     return {
@@ -165,7 +219,80 @@ def fewest_requests(workspaces: int) -> dict[str, int]:
         "arm": workspaces,
         "metrics_batch": 2 * len(REGIONS) * subscriptions,
         "cost_management": subscriptions,
+        "log_analytics": -(-3 * workspaces // 1000),
     }
+
+
+def needed_requests(workspaces: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the fewest requests that the lake's rows take, for the first look and the next day's.
+
+    A workspace's computes, endpoints, schedules, diagnostic settings and jobs are lists of their
+    own; sizes and quotas are one for each subscription and region. Metrics are five questions for
+    each of those: nodes by the hour, and of instances and of clusters CPU and GPU, which differ in
+    grain and dimensions. A month of each is cut into answers of 50 MB (`_answers`). Cost details
+    are reports of a calendar month, billed and amortised, each begun, looked at and fetched.
+    """
+    subscriptions = -(-workspaces // WORKSPACES_A_SUBSCRIPTION)
+    places = len(REGIONS) * subscriptions
+    here = workspaces / places
+    instances = _answers(here * USED_INSTANCES, 1440, nodes_stay=True, hours=8 * 5 / 7)
+    clusters = _answers(here * CLUSTERS, 288, nodes_stay=False, hours=1)
+    days = [START_UTC + timedelta(days=DAYS - back) for back in range(DAYS + 1)]
+    reports = 2 * len({(day.year, day.month) for day in days})
+    operations = WORKSPACES_A_SUBSCRIPTION * USED_INSTANCES * DAYS * 5 / 7 * 2
+    jobs = -(-CLUSTERS * DAYS // _JOBS_A_PAGE)
+    first = {
+        "resource_graph": -(-workspaces // 1000),
+        "arm": (4 + jobs) * workspaces + 2 * places + 1,
+        "metrics_batch": places * (1 + 2 * instances + 2 * clusters),
+        "log_analytics": -(-3 * workspaces // 1000),
+        "activity_log": subscriptions * math.ceil(operations / _EVENTS_A_PAGE),
+        "cost_management": subscriptions * 2 * reports,
+        "blob": subscriptions * reports,
+        "retail_prices": len(REGIONS),
+    }
+    return first, first | {
+        "arm": 5 * workspaces + 2 * places + 1,
+        "metrics_batch": 5 * places,
+        "log_analytics": 1,
+        "activity_log": subscriptions,
+    }
+
+
+_JOBS_A_PAGE, _EVENTS_A_PAGE = 100, 200
+_BYTES_A_POINT, _BYTES_A_VALUE, _BYTES_AN_ANSWER = 37, 43, 50e6
+
+
+def _answers(nodes: float, points_a_day: int, *, nodes_stay: bool, hours: float) -> int:
+    """Return the fewest answers of 50 MB that hold two metrics of a month.
+
+    Points without a value are told too. Instances keep their one node; a cluster has a new one
+    each day, and each series is as long as the answer. `hours` a day have values.
+    """
+    for answers in range(1, DAYS + 1):
+        days = DAYS / answers
+        series = 2 * nodes * (1 if nodes_stay else days)
+        points = series * points_a_day * days
+        values = 2 * nodes * days * points_a_day * hours / 24
+        if points * _BYTES_A_POINT + values * _BYTES_A_VALUE <= _BYTES_AN_ANSWER:
+            return answers
+    return DAYS
+
+
+def limit_seconds(requests: dict[str, int], workspaces: int) -> float:
+    """Return the seconds that Azure's limits leave no way around, if nothing else took time.
+
+    Reads of Resource Manager in a subscription beyond 250 come at 25 a second, questions to
+    Resource Graph at 15 in 5 s, to the logs at 200 in 30 s. Cost details have no published limit.
+    """
+    subscriptions = -(-workspaces // WORKSPACES_A_SUBSCRIPTION)
+    reads = (requests.get("arm", 0) + requests.get("activity_log", 0)) / subscriptions
+    return max(
+        (reads - 250) / 25,
+        5.0 * ((requests.get("resource_graph", 0) - 1) // 15),
+        30.0 * ((requests.get("log_analytics", 0) - 1) // 200),
+        0.0,
+    )
 
 
 def estate_of(workspaces: int) -> Estate:
@@ -183,11 +310,7 @@ def estate_of(workspaces: int) -> Estate:
             region=REGIONS[number % len(REGIONS)],
             tags={},
         )
-        logs = (
-            f"/subscriptions/{subscription}/resourceGroups/rg-logs"
-            "/providers/Microsoft.OperationalInsights/workspaces/logs"
-        )
-        resources += [workspace, diagnostic_setting_document(workspace, logs)]
+        resources += [workspace, diagnostic_setting_document(workspace, _LOGS)]
         created = START_UTC - timedelta(days=90)
         for which in range(CLUSTERS):
             cluster = cluster_document(

@@ -135,6 +135,10 @@ class Emulator:
         """Return how many requests each API refused because they were over a limit."""
         return dict(self._call("GET", "/emulator/requests")["refused"])
 
+    def refused_again(self) -> int:
+        """Return how many requests were refused that had been refused before."""
+        return int(self._call("GET", "/emulator/requests")["refused_again"])
+
     def bill(self, start_utc: datetime, end_utc: datetime) -> dict[str, float]:
         """Return the true cost of each compute, by lower-case id."""
         query = urlencode({"from": iso_utc(start_utc), "to": iso_utc(end_utc)})

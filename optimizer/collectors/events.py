@@ -96,8 +96,8 @@ def collect_jobs(
 ) -> pd.DataFrame:
     """Return the rows of `tables.JOBS` of a workspace: what is new and what may have changed.
 
-    Azure lists jobs newest first. Reading stops at the first page on which every job is among
-    `over` (known to have ended) or was submitted before `since_utc`, once all `open_` were seen.
+    Azure lists jobs newest first. Reading stops at the first page that ends with a job from before
+    `since_utc`, or holds only those of `over` (known to have ended), once all `open_` were seen.
     (azure-ai-ml lists the same jobs, at milliseconds of parsing for each.)
 
     Raises:
@@ -110,11 +110,9 @@ def collect_jobs(
         found = [job_row(document) for document in page]
         rows.extend(found)
         waiting -= {row["job_id"] for row in found}
-        old = all(
-            row["job_id"] in over or (row["submitted_utc"] and row["submitted_utc"] < since_utc)
-            for row in found
-        )
-        if old and not waiting:
+        submitted = found[-1]["submitted_utc"] if found else None
+        old = submitted is not None and submitted < since_utc
+        if not waiting and (old or all(row["job_id"] in over for row in found)):
             break
     return pd.DataFrame(rows)
 

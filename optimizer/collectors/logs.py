@@ -25,8 +25,8 @@ from optimizer.units import iso_utc, utc
 
 _RETENTION = timedelta(days=93)
 _SHORTEST = timedelta(hours=1)
-_IDS_A_QUESTION = 200
-"""Some 30 kB of ids."""
+_IDS_A_QUESTION = 400
+"""Some 60 kB of ids, and a month of their events within one answer."""
 
 Event = Mapping[str, Any]
 

@@ -57,6 +57,7 @@ def _requests(call: Call) -> Answer:
             "by_request": dict(service.by_request),
             "by_version": dict(service.by_version),
             "refused": dict(service.refused),
+            "refused_again": sum(times - 1 for times in service.refusals.values()),
         }
     )
 

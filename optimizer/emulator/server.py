@@ -39,7 +39,15 @@ from optimizer.emulator import (
 )
 from optimizer.emulator.documents import WriteError
 from optimizer.emulator.estate import load_estate
-from optimizer.emulator.wire import Answer, Call, Endpoint, Refusal, Service, error_body
+from optimizer.emulator.wire import (
+    Answer,
+    Call,
+    Endpoint,
+    Refusal,
+    Service,
+    error_body,
+    stable_id,
+)
 from optimizer.emulator.world import World
 from optimizer.units import iso_utc
 
@@ -228,6 +236,8 @@ def _answer(service: Service, routes: Sequence[_Route], request: Request, conten
     try:
         found = _handled(endpoint, call, request.headers.get("authorization", ""))
     except Refusal as refusal:
+        if refusal.status == 429:  # noqa: PLR2004
+            service.refusals[f"{method} {request.url} {stable_id(content.decode())}"] += 1
         return Answer(
             body=error_body(refusal.code, refusal.message),
             status=refusal.status,

@@ -119,6 +119,8 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     refused: Counter[str] = field(default_factory=Counter)
     """Requests over a limit, by API."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """The same, by the whole request: one that is refused again was sent too early again."""
     by_api: Counter[str] = field(default_factory=Counter)
     by_request: Counter[str] = field(default_factory=Counter)
     by_version: Counter[str] = field(default_factory=Counter)

@@ -143,7 +143,7 @@ class Lake:
             self._overlay(
                 table,
                 self._day_file(table, day),
-                [part.rows(day).cast(table.schema) for part in mine if day in part.groups],
+                [part.rows(table, day) for part in mine if day in part.groups],
                 [part.coverage for part in mine if part.coverage],
             )
         shutil.rmtree(folder, ignore_errors=True)
@@ -236,7 +236,7 @@ class Lake:
     ) -> None:
         collected = dict(self._collected(file))
         if file.exists():
-            old = _load(file, table.schema)
+            old = _load(file, _texts_once(table.schema))
             if table.day_column is not None:
                 for coverage in coverages:
                     old = old.filter(pc.invert(_covered(table, old, coverage)))
@@ -247,7 +247,8 @@ class Lake:
                 until = min(until, start_of(date.fromisoformat(file.stem)) + _DAY)
             for scope in coverage.scopes:
                 collected[scope] = max(until, collected.get(scope, until))
-        rows = pa.concat_tables([table.schema.empty_table(), *layers])
+        schema = _texts_once(table.schema)
+        rows = pa.concat_tables([schema.empty_table(), *(layer.cast(schema) for layer in layers)])
         self._save(table, file, rows, collected)
 
     def _save(
@@ -256,12 +257,12 @@ class Lake:
         file.parent.mkdir(parents=True, exist_ok=True)
         memory = orjson.dumps({scope: iso_utc(until) for scope, until in collected.items()})
         temporary = file.with_suffix(".tmp")
-        pq.write_table(
-            _in_order(table, rows).replace_schema_metadata({_COLLECTED: memory}),
-            temporary,
-            compression="zstd",
-            row_group_size=_ROW_GROUP_ROWS,
-        )
+        schema = table.schema.with_metadata({_COLLECTED: memory})
+        ordered = _in_order(table, rows)
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for start in range(0, max(1, ordered.num_rows), _ROW_GROUP_ROWS):
+                group = ordered.slice(start, _ROW_GROUP_ROWS)
+                writer.write_table(group.cast(schema), row_group_size=_ROW_GROUP_ROWS)
         temporary.replace(file)
 
     def _collected(self, file: Path) -> Mapping[str, datetime]:
@@ -299,10 +300,11 @@ class _Part:
         days, groups = ([date.fromisoformat(d) for d in memory[n]] for n in ("days", "groups"))
         return cls(file=file, days=days, groups=groups, coverage=coverage)
 
-    def rows(self, day: date) -> pa.Table:
+    def rows(self, table: Table, day: date) -> pa.Table:
         """Return the rows of one of its days. Raises LakeError."""
         try:
-            group = pq.ParquetFile(self.file).read_row_group(self.groups.index(day))
+            file = pq.ParquetFile(self.file, read_dictionary=_texts(table.schema))
+            group = file.read_row_group(self.groups.index(day))
         except (pa.ArrowInvalid, OSError) as error:
             raise _damaged(self.file) from error
         return group.replace_schema_metadata(None)
@@ -363,10 +365,22 @@ def start_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
+def _texts(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if pa.types.is_string(field.type)]
+
+
+def _texts_once(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose texts are kept once each: ids are most of what a day's rows take."""
+    once = pa.dictionary(pa.int32(), pa.string())
+    texts = set(_texts(schema))
+    return pa.schema([f.with_type(once) if f.name in texts else f for f in schema])
+
+
 def _load(file: Path, schema: pa.Schema) -> pa.Table:
     """Return the columns of a file; one that it was written without is null throughout."""
+    once = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
-        rows = pq.ParquetFile(file).read(columns=schema.names)
+        rows = pq.ParquetFile(file, read_dictionary=once).read(columns=schema.names)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(file) from error
     columns = [
@@ -393,11 +407,10 @@ def inside(times: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
 
 def _covered(table: Table, rows: pa.Table, coverage: Coverage) -> pa.ChunkedArray:
     """Return which rows belong to a coverage, as a mask."""
-    ids = rows[table.key[0]]
+    ids = rows[table.key[0]].unify_dictionaries()
     below = tuple(f"{scope}/" for scope in coverage.scopes)
-    mine = pa.array(
-        [each for each in pc.unique(ids).to_pylist() if f"{each}/".startswith(below)], pa.string()
-    )
+    known = ids.chunk(0).dictionary.to_pylist() if ids.num_chunks else []
+    mine = pa.array([each for each in known if f"{each}/".startswith(below)], pa.string())
     return pc.and_(pc.is_in(ids, mine), inside(rows[table.day_column], coverage.window))
 
 
@@ -414,11 +427,14 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
 
 def _ranks(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """Return a column as whole numbers in the same order; null is one of them."""
-    if not pa.types.is_string(column.type):
-        return column.cast(pa.int64()).fill_null(-1).to_numpy()  # type: ignore[no-any-return]
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    ranks = pc.rank(encoded.dictionary).to_numpy()
-    return ranks.astype(np.int64)[encoded.indices.to_numpy()]  # type: ignore[no-any-return]
+    if not pa.types.is_dictionary(column.type):
+        if not pa.types.is_string(column.type):
+            return column.cast(pa.int64()).fill_null(-1).to_numpy()  # type: ignore[no-any-return]
+        column = column.dictionary_encode()
+    encoded = column.unify_dictionaries().combine_chunks()
+    last = len(encoded.dictionary)
+    ranks = np.append(pc.rank(encoded.dictionary).to_numpy().astype(np.int64), last + 1)
+    return ranks[encoded.indices.fill_null(last).to_numpy()]  # type: ignore[no-any-return]
 
 
 def _to_pandas(rows: pa.Table) -> pd.DataFrame:
