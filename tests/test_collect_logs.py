@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from optimizer.azure.connect import Connection, connect
-from optimizer.collectors.collect import collect
+from optimizer.collectors.collect import CollectReport, collect
 from optimizer.collectors.inventory import collect_inventory
 from optimizer.collectors.logs import Wanted, WorkspaceLog, read_logs
 from optimizer.config import AnalysisSettings, AzureSettings
 from optimizer.errors import TruncatedError
 from optimizer.model import Kind, Window
 from optimizer.store.lake import Lake
-from optimizer.store.tables import NODE_MINUTES, RUNS
+from optimizer.store.tables import NODE_MINUTES, RUNS, SAMPLES
 from tests.conftest import Emulator
 from tests.estates import START_UTC, cluster, diagnostics, job, workspace, write_estate
 
@@ -64,6 +64,17 @@ def read(door: Connection, azure: Emulator) -> dict[str, WorkspaceLog]:
         for home in inventory.of_kind(Kind.WORKSPACE)
     ]
     return read_logs(door, wanted, azure.now_utc)
+
+
+def gathered(azure: Emulator, lake: Lake) -> CollectReport:
+    return collect(
+        door_to(azure),
+        lake,
+        lookback_days=DAYS,
+        subscriptions=(),
+        analysis=AnalysisSettings(),
+        progress=lambda *_: None,
+    )
 
 
 def told(logs: dict[str, WorkspaceLog]) -> dict[str, Any]:
@@ -116,16 +127,24 @@ def test_a_workspace_without_its_log_is_a_problem_and_the_others_go_on(
 ) -> None:
     azure.fault(status=403, path_contains=CENTRAL)
     azure.fault(status=403, path_contains="workspaces/ws-1/query")
-    report = collect(
-        door_to(azure),
-        lake := Lake(tmp_path),
-        lookback_days=DAYS,
-        subscriptions=(),
-        analysis=AnalysisSettings(),
-        progress=lambda *_: None,
-    )
+    report = gathered(azure, lake := Lake(tmp_path))
     (problem,) = report.problems
     assert problem.scope.endswith("/ws-1")
     assert sorted(lake.read(RUNS)["resource_id"].str.split("/").str[8].unique()) == ["ws-0", "ws-2"]
     sources = lake.read(NODE_MINUTES).groupby("resource_id")["source"].unique()
     assert [list(source) for source in sources] == [["log"], ["metric"], ["log"]]
+
+
+def test_a_workspace_that_refuses_its_metrics_costs_the_others_nothing(
+    azure: Emulator, tmp_path: Path
+) -> None:
+    azure.fault(status=403, path_contains="metrics:getBatch")
+    azure.fault(status=403, path_contains="workspaces/ws-1/providers/Microsoft.Insights/metrics")
+    report = gathered(azure, lake := Lake(tmp_path))
+    scopes = {problem.scope.rpartition("/")[2] for problem in report.problems}
+    assert scopes == {"ws-1", "Azure Monitor"}  # log and metrics could not be compared
+    read = lake.read(SAMPLES)["resource_id"].str.split("/").str[8].unique()
+    assert sorted(read) == ["ws-0", "ws-2"]
+    window = report.window
+    missing = [lake.missing_from(SAMPLES, home["id"].lower(), window) for home in HOMES]
+    assert missing == [window.end_utc, window.start_utc, window.end_utc]

@@ -137,9 +137,12 @@ def test_the_emulator_refuses_what_is_over_the_limit_in_azures_words(azure: Emul
         azure.call("POST", f"{path}?api-version=2025-03-01", cost_question())
     status, error = azure.refusal("POST", f"{path}?api-version=2025-03-01", cost_question())
     assert (status, error["code"]) == (429, "429")
+    assert azure.requests()["refused_again"] == 0
+    azure.refusal("POST", f"{path}?api-version=2025-03-01", cost_question())
     azure.call("POST", "/emulator/wait", {"seconds": 10.1})
     azure.call("POST", f"{path}?api-version=2025-03-01", cost_question())
-    assert azure.requests()["refused"] == {"cost_management": 1}
+    counted = azure.requests()
+    assert (counted["refused"], counted["refused_again"]) == ({"cost_management": 2}, 1)
 
 
 def test_a_hundred_cost_queries_are_never_refused(azure: Emulator) -> None:

@@ -21,7 +21,14 @@ from optimizer.azure.monitor import (
 )
 from optimizer.collectors.inventory import subscription_of
 from optimizer.config import AnalysisSettings
-from optimizer.errors import AzureError, TruncatedError, UnauthorizedError, UnreachableError
+from optimizer.errors import (
+    AzureError,
+    ForbiddenError,
+    NotFoundError,
+    TruncatedError,
+    UnauthorizedError,
+    UnreachableError,
+)
 from optimizer.model import Kind, Resource, Window
 from optimizer.store.lake import inside
 from optimizer.store.tables import SAMPLES
@@ -153,6 +160,12 @@ class SampleQuestion:
         """Return the same question of another time."""
         return replace(self, question=replace(self.question, window=window))
 
+    def alone(self) -> Iterator["SampleQuestion"]:
+        """Yield the same question of each workspace: what one refuses costs the others nothing."""
+        for workspace_id in self.workspace_ids:
+            mine = tuple(r for r in self.resource_ids if f"{r}/".startswith(f"{workspace_id}/"))
+            yield replace(self, workspace_ids=(workspace_id,), resource_ids=mine)
+
     def halves(self) -> Iterator["SampleQuestion"]:
         """Yield the same question of the earlier and of the later half of its hours."""
         window = self.question.window
@@ -198,8 +211,9 @@ def collect_samples(
         for c in computes
     }
     refused: dict[str, Refused] = {}
-    for asked in questions_for(computes, window, expected or Expected()):
-        begin = window.start_utc
+
+    def read(asked: SampleQuestion) -> None:
+        begin = asked.question.window.start_utc
         try:
             for part, series in _answers(connection, asked):
                 rows = sample_rows(series, by_name, asked.question.grain, analysis)
@@ -208,10 +222,18 @@ def collect_samples(
         except (UnauthorizedError, UnreachableError):
             raise
         except AzureError as error:
+            rest = asked.of(replace(asked.question.window, start_utc=begin))
+            if isinstance(error, ForbiddenError | NotFoundError) and len(asked.workspace_ids) > 1:
+                for each in rest.alone():
+                    read(each)
+                return
             for workspace_id in asked.workspace_ids:
                 known = refused.get(workspace_id)
                 if known is None or begin < known.since_utc:
                     refused[workspace_id] = Refused(since_utc=begin, error=error)
+
+    for asked in questions_for(computes, window, expected or Expected()):
+        read(asked)
     return refused
 
 

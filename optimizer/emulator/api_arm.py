@@ -142,8 +142,7 @@ def _children(kind: str) -> Callable[[Call], Answer]:
             above = f"{above}/onlineEndpoints/{endpoint}"
         found = [
             _shown(call, document)
-            for document in call.world.documents(f"{_WORKSPACES}/{kind}")
-            if document["id"].lower().startswith(f"{above}/".lower())
+            for document in call.world.documents(f"{_WORKSPACES}/{kind}", within=above)
         ]
         return Answer(body=page(call, found, COMPUTE_PAGE))
 
@@ -582,15 +581,12 @@ def _of_kind(job_type: str, workspace: str, row: Mapping[str, Any]) -> Json:
 
 
 def _diagnostic_settings(call: Call) -> Answer:
-    above = f"/{call.parts['resource']}/providers/Microsoft.Insights/".lower()
-    if call.world.document(f"/{call.parts['resource']}") is None:
-        raise Refusal(404, "ResourceNotFound", f"'/{call.parts['resource']}' was not found.")
-    found = [
-        document
-        for document in call.world.documents("Microsoft.Insights/diagnosticSettings")
-        if document["id"].lower().startswith(above)
-    ]
-    return Answer(body={"value": found})
+    above = f"/{call.parts['resource']}"
+    if call.world.document(above) is None:
+        raise Refusal(404, "ResourceNotFound", f"'{above}' was not found.")
+    above = f"{above}/providers/Microsoft.Insights"
+    found = call.world.documents("Microsoft.Insights/diagnosticSettings", within=above)
+    return Answer(body={"value": [*found]})
 
 
 def _arm(method: str, template: str, handle: Callable[[Call], Answer]) -> Endpoint:

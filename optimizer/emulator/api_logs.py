@@ -46,13 +46,13 @@ def _not_found(resource_id: str) -> Refusal:
 
 def _senders(world: World, store_id: str) -> list[str]:
     """Return the Azure ML workspaces whose diagnostic settings send to a Log Analytics one."""
-    settings = [
+    senders = {
         document["id"].lower().partition("/providers/microsoft.insights/")[0]
         for document in world.documents(_DIAGNOSTICS)
         if same(document["properties"].get("workspaceId") or "", store_id)
-    ]
+    }
     documents = world.documents(f"{PROVIDER}/workspaces")
-    return [document["id"] for document in documents if document["id"].lower() in settings]
+    return [document["id"] for document in documents if document["id"].lower() in senders]
 
 
 def _query_workspace(call: Call) -> Answer:
@@ -124,9 +124,8 @@ def _has_logs(world: World, workspace_id: str) -> bool:
     """Return whether a workspace's logs are kept: by its diagnostic setting, if any has one."""
     if not world.estate.telemetry.diagnostic_logs:
         return False
-    settings = [document["id"].lower() for document in world.documents(_DIAGNOSTICS)]
-    return not settings or any(
-        setting.startswith(f"{workspace_id.lower()}/") for setting in settings
+    return bool(
+        world.documents(_DIAGNOSTICS, within=workspace_id) or not world.documents(_DIAGNOSTICS)
     )
 
 
@@ -254,11 +253,7 @@ def _instance_events(world: World, workspace_id: str, seconds: _Seconds) -> Iter
 
 def _job_events(world: World, workspace_id: str, seconds: _Seconds) -> Iterator[Json]:
     """Yield when a job came, when each of its nodes began, and when it ended."""
-    records = {
-        record.job_index: record
-        for record in world.jobs()
-        if same(workspace_of(record.resource_id), workspace_id)
-    }
+    records = {record.job_index: record for record in world.jobs(within=workspace_id)}
     for record in records.values():
         told = {
             "JobId": record.id,

@@ -152,7 +152,7 @@ class Service:
         key = workspace_id.lower()
         if key not in self.jobs:
             self.jobs[key] = sorted(
-                (job for job in self.world.jobs() if same(workspace_of(job.resource_id), key)),
+                self.world.jobs(within=key),
                 key=lambda job: job.submitted_s,
                 reverse=True,
             )

@@ -408,8 +408,9 @@ class World:
         ]
         return tuple(sorted(done + self._writes, key=lambda operation: operation.at_s))
 
-    def jobs(self) -> tuple[JobRecord, ...]:
-        """Return the jobs submitted so far, in order of submission on each cluster."""
+    def jobs(self, *, within: str = "") -> tuple[JobRecord, ...]:
+        """Return the jobs submitted so far, all or below a resource, in order on each cluster."""
+        below = f"{within.lower()}/" if within else ""
         return tuple(
             JobRecord(
                 job_index=state.job.index,
@@ -423,7 +424,7 @@ class World:
                 row=self._job_rows[state.job.index],
             )
             for entry in self._entries
-            if isinstance(entry.engine, Cluster)
+            if isinstance(entry.engine, Cluster) and entry.document["id"].lower().startswith(below)
             for state in entry.engine.jobs()
         )
 
