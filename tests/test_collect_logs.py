@@ -104,6 +104,19 @@ def test_where_the_place_may_not_be_read_each_workspace_is_asked(azure: Emulator
     assert told(read(door_to(azure), azure)) == together
 
 
+def test_a_place_that_shows_nothing_is_not_believed(
+    azure: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = door_to(azure)
+    whole, logs = told(read(door, azure)), door.monitor.logs
+
+    def without_tables(resource_id: str, kql: str, window: Window) -> list[dict[str, Any]]:
+        return [] if CENTRAL.lower() in resource_id.lower() else logs(resource_id, kql, window)
+
+    monkeypatch.setattr(door.monitor, "logs", without_tables)
+    assert told(read(door, azure)) == whole
+
+
 def test_what_was_cut_short_is_asked_for_in_halves(
     azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,10 +120,12 @@ def _read(
         except AzureError:  # who may read a workspace may read its logs, if not everybody's
             pass
         else:
-            return {
-                each.workspace.resource_id: _told(each, by_id[each.workspace.resource_id])
-                for each in wanted
-            }
+            # Who may not read its tables has them told as tables that were never filled.
+            if any(by_id.values()):
+                return {
+                    each.workspace.resource_id: _told(each, by_id[each.workspace.resource_id])
+                    for each in wanted
+                }
     return {each.workspace.resource_id: _alone(connection, each, end_utc) for each in wanted}
 
 
