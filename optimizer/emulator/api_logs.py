@@ -101,9 +101,11 @@ def _rows(
 ) -> list[kql.Row]:
     name = kql.table_of(query)
     blank = dict.fromkeys(_TABLES[name].columns)
+    only = kql.wanted(query, "_ResourceId")
     return [
         {**blank, **row, "Type": name}
         for workspace in workspaces
+        if only is None or workspace.lower() in only
         for row in _TABLES[name].rows(world, workspace, seconds)
     ]
 

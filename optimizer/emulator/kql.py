@@ -69,6 +69,26 @@ def run(query: str, rows: Iterable[Row], now_utc: datetime) -> list[Row]:
     return found
 
 
+def wanted(query: str, name: str) -> frozenset[str] | None:
+    """Return the values that a query's first conditions leave of a column; None: all.
+
+    In lower case, as `in~` takes them: rows of others need not be made.
+
+    >>> sorted(wanted("T | where a == 1 and b in~ ('X', 'y') | take 1", "b"))
+    ['x', 'y']
+    >>> wanted("T | take 1 | where b in~ ('x')", "b") is None
+    True
+    """
+    for step in _steps(query)[1:]:
+        word, _, rest = step.partition(" ")
+        if word.lower() != "where":
+            return None
+        for part in _conjuncts(rest):
+            if (found := _MEMBER.match(part)) and (found[1], found[2]) == (name, "in~"):
+                return frozenset(each.strip().strip("'\"").lower() for each in found[3].split(","))
+    return None
+
+
 def _steps(query: str) -> list[str]:
     lines = (line for line in query.splitlines() if not line.strip().startswith("//"))
     return [step.strip() for step in _outside("\n".join(lines).strip().rstrip(";"), "|")]
