@@ -27,6 +27,10 @@ SLACK_MINUTES = 240
 """An idle shutdown up to this much late counts as late: Azure ends a forgotten VS Code connection
 after three hours (methods §2.1). One that came later never came."""
 
+BROKEN_PAUSES = 5
+BROKEN_SHARE = 0.9
+"""Pauses that an idle shutdown slept through, and their share, from which on it is broken."""
+
 IDLE_SHUTDOWN_MINUTES = (15, 30, 60, 120, 180, 240)
 """Idle shutdowns that are ever proposed; Azure takes 15 minutes to 3 days (methods §1.3)."""
 
@@ -315,6 +319,9 @@ def habits_of(
 ) -> Habits:
     """Learn from the instances whose idle shutdown stood unchanged how well Azure's rule works.
 
+    One on which it practically never works is broken, which is a finding of its own and says
+    nothing of the habits of others.
+
     Args:
         instances: all of the estate.
         slack_minutes: see `SLACK_MINUTES`.
@@ -327,7 +334,10 @@ def habits_of(
             continue
         long = features.gaps.minutes > limit + slack_minutes
         over = features.gaps.on_minutes[long] - limit
-        blocked += int((over > slack_minutes).sum())
+        never = int((over > slack_minutes).sum())
+        if never >= BROKEN_PAUSES and never >= BROKEN_SHARE * over.size:
+            continue
+        blocked += never
         shut += int((over <= slack_minutes).sum())
         late += float(np.maximum(over[over <= slack_minutes], 0).sum())
     return Habits(shut=shut, blocked=blocked, delay_minutes=late / shut if shut else 0.0)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from optimizer.analysis.instances import Habits, stop_minutes
+from optimizer.analysis.features import Gaps, InstanceFeatures
+from optimizer.analysis.instances import Habits, habits_of, stop_minutes
 from optimizer.model import InstanceSettings, StopTime, Window
 from tests.analysis.builders import instance, minutes_of
 
@@ -51,3 +52,25 @@ def test_what_a_shutdown_did_to_a_pause_was_seen_and_is_no_question_of_habits() 
     # It is set, and yet the instance never stopped: kernels are open, here at least.
     assert case.hours(case.settings) == pytest.approx(np.full(14, 24.0))
     assert case.saving(InstanceSettings(idle_shutdown_minutes=30)).daily.sum() == pytest.approx(0)
+
+
+def with_pauses(*on_minutes: int) -> InstanceFeatures:
+    """An instance with an idle shutdown of an hour, and how long each ten-hour pause stayed on."""
+    case = instance(USED_TILL_NOON * 14, idle_shutdown_minutes=60)
+    count = len(on_minutes)
+    gaps = Gaps(
+        start=np.arange(count) * 1440,
+        minutes=np.full(count, 600),
+        resumed=np.ones(count, np.bool_),
+        on_minutes=np.array(on_minutes),
+    )
+    return replace(case.features, gaps=gaps)
+
+
+def test_a_shutdown_that_never_comes_says_nothing_of_the_habits_of_others() -> None:
+    now_and_then = with_pauses(60, 75, 60, 600, 60, 60)
+    broken = with_pauses(600, 600, 600, 600, 600)
+    assert habits_of([now_and_then]) == Habits(shut=5, blocked=1, delay_minutes=3.0)
+    assert habits_of([now_and_then, broken]) == habits_of([now_and_then])
+    # Four of four may be chance.
+    assert habits_of([with_pauses(600, 600, 600, 600)]).blocked == 4
