@@ -1,5 +1,6 @@
 """A managed online deployment: what another number of instances would have cost it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from optimizer.analysis.case import (
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import DeploymentFeatures
 from optimizer.analysis.result import Series
-from optimizer.analysis.serving import Demand, autoscaled
+from optimizer.analysis.serving import Demand, autoscaled, waiting_minutes
 from optimizer.model import AutoscaleRules, DeploymentSettings, Effects, Resource, Window
 
 
@@ -36,8 +37,10 @@ class DeploymentCase(Case[DeploymentSettings]):
 
     @property
     def settings(self) -> DeploymentSettings:
-        """Today's policy: as many instances as there were, minute by minute."""
-        return DeploymentSettings()
+        """Today's policy: its fixed count, or as many as there were where autoscale sets them."""
+        told = self.resource.settings
+        fixed = "autoscale" in told and not _in_force(told["autoscale"])
+        return DeploymentSettings(instances=told.get("instances") if fixed else None)
 
     @property
     def samples(self) -> int:
@@ -70,7 +73,9 @@ class DeploymentCase(Case[DeploymentSettings]):
         """Return instances in each minute; minutes of which nothing was told stay as they were."""
         was = np.nan_to_num(self.features.instances)
         if settings.autoscale is not None and self.demand is not None:
-            return np.where(was > 0, self._autoscaled(settings.autoscale), 0.0)
+            asked = ~np.isnan(self.features.requests_per_minute)
+            # Minutes whose requests were not told stay as they were, so that they save nothing.
+            return np.where((was > 0) & asked, self._autoscaled(settings.autoscale), was)
         if settings.instances is not None:
             return np.where(was > 0, float(settings.instances), 0.0)
         return was
@@ -90,20 +95,34 @@ class DeploymentCase(Case[DeploymentSettings]):
 
     def as_was(self) -> Floats:
         """Return the instance-hours of each day, as they were told."""
-        return self.hours(self.settings)
+        hours: Floats = np.nan_to_num(self.features.instances).reshape(-1, 1440).sum(axis=1) / 60
+        return hours
 
     def saving(self, after: DeploymentSettings, before: DeploymentSettings | None = None) -> Saving:
         """Return what `after` saves against `before` (today's settings) on the days seen."""
         hours = self.hours(before or self.settings) - self.hours(after)
         return Saving(daily=hours * self.rate.per_hour * self.k)
 
-    def effects(self, after: DeploymentSettings, before: DeploymentSettings) -> Effects:  # noqa: ARG002
-        """Return what callers feel: nothing is restarted; waiting stays within the limits."""
+    def effects(self, after: DeploymentSettings, before: DeploymentSettings) -> Effects:
+        """Return what callers feel: all their requests together wait so much longer."""
+        waits = self._waiting_minutes(after), self._waiting_minutes(before)
+        known = None not in waits
         return Effects(
-            extra_waiting_minutes_per_month=None,
+            extra_waiting_minutes_per_month=(
+                self.window.per_month((waits[0] or 0.0) - (waits[1] or 0.0)) if known else None
+            ),
             extra_restarts_per_month=0.0,
             runtime_stretch=None,
         )
+
+    def _waiting_minutes(self, settings: DeploymentSettings) -> float | None:
+        """Return what all requests wait; None where that is not known or has no end."""
+        if self.demand is None or settings.deleted:
+            return None
+        waited = waiting_minutes(
+            self.features.requests_per_minute, self.instances_under(settings), self.demand
+        )
+        return waited if np.isfinite(waited) else None
 
     def series(self, after: DeploymentSettings) -> Series:
         """Return instances needed, paid now and paid under `after` over time."""
@@ -135,7 +154,11 @@ def autoscale_of(case: DeploymentCase) -> dict[str, object] | None:
             "Microsoft.Insights/autoscaleSettings/read."
         )
     setting = case.resource.settings["autoscale"]
-    return dict(setting) if setting and setting.get("enabled", True) else None
+    return dict(setting) if _in_force(setting) else None
+
+
+def _in_force(setting: Mapping[str, object] | None) -> bool:
+    return bool(setting) and bool((setting or {}).get("enabled", True))
 
 
 def instances_now(case: DeploymentCase) -> int:

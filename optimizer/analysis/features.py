@@ -406,7 +406,10 @@ def _demand(
         if hour_sums is None or histogram is None or not 0 <= first < hours:
             continue
         sums[first : first + 24] += np.asarray(hour_sums, dtype=np.float64) / 1000
-        minutes[first : first + 24] += np.asarray(histogram)[1::2].sum() / 24
+        there = np.nan_to_num(instances)[first * 60 : (first + 24) * 60].reshape(24, 60).sum(axis=1)
+        if there.sum():
+            # A day tells its minutes as one sum: more of them where there were more instances.
+            minutes[first : first + 24] += np.asarray(histogram)[1::2].sum() * there / there.sum()
     per_instance = np.divide(asked, instances, out=np.full(asked.size, np.nan), where=instances > 0)
     with np.errstate(invalid="ignore"):
         by_hour = np.nanmean(np.nan_to_num(per_instance).reshape(-1, 60), axis=1)

@@ -26,6 +26,14 @@ def erlang_c(servers: int, load: Floats) -> Floats:
     return np.where(load >= servers, 1.0, waits)
 
 
+def mean_wait(servers: int, load: Floats, service_seconds: Floats | float) -> Floats:
+    """Return how long requests wait on average: s C / (c − a); infinite where overloaded."""
+    spare = servers - load
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wait = erlang_c(servers, load) * service_seconds / spare
+    return np.where(spare > 0, wait, math.inf)
+
+
 def p95_wait(servers: int, load: Floats, service_seconds: Floats | float) -> Floats:
     """Return how long 95 % of requests wait at most: s ln(C / 0.05) / (c − a), 0 where C is less.
 

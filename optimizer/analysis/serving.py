@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.analysis.queueing import p95_wait
+from optimizer.analysis.queueing import mean_wait, p95_wait
 from optimizer.model import AutoscaleRules
 
 Floats = npt.NDArray[np.float64]
@@ -128,6 +128,19 @@ def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limit
         late[mine] = wait > limits.max_wait_share * demand.service_seconds
     busy = asked > 0
     return float(late[busy].mean()) if busy.any() else 0.0
+
+
+def waiting_minutes(per_minute: Floats, counts: Floats, demand: Demand) -> float:
+    """Return what all requests wait together; infinite where they are too many at any time."""
+    asked = windows(per_minute)
+    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    total = 0.0
+    for count in np.unique(steps[asked > 0]):
+        mine = asked[(steps == count) & (asked > 0)]
+        servers = max(1, round(float(count) * demand.servers_per_instance))
+        wait = mean_wait(servers, mine / 60 * demand.service_seconds, demand.service_seconds)
+        total += float((wait / 60 * mine * WINDOW_MINUTES).sum())
+    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,7 +267,7 @@ def _step(findings: list[Finding], document: Mapping[str, Any], saving: Estimate
         before=before,
         after=change.after,
         how=change.how,
-        requires=permissions(change.how),
+        requires=permissions(change.how, change.resource_id),
         reversible=True,
         note=_UNSET_UNDOCUMENTED if change.how is How.ACTION and before is None else "",
         saving_per_month=saving,

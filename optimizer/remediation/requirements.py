@@ -13,6 +13,7 @@ from optimizer.units import seconds_from_iso
 IDLE_SHUTDOWN_ACTION = "updateIdleShutdownSetting"
 
 _COMPUTES = "Microsoft.MachineLearningServices/workspaces/computes"
+_DEPLOYMENTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments"
 _OPTIONS = {
     "minNodeCount": "--min-instances",
     "maxNodeCount": "--max-instances",
@@ -20,17 +21,16 @@ _OPTIONS = {
 }
 
 
-def permissions(how: How) -> tuple[str, ...]:
+def permissions(how: How, resource_id: str) -> tuple[str, ...]:
     """Return the Azure actions that a role must hold to make a change, and to check it.
 
     Azure documents `read` and `write` of computes. For the idle shutdown its list of permissions
     names none; `<type>/<action>/action` is the rule of Resource Manager for every POST.
     """
-    match how:
-        case How.ACTION:
-            return (f"{_COMPUTES}/read", f"{_COMPUTES}/{IDLE_SHUTDOWN_ACTION}/action")
-        case _:
-            return (f"{_COMPUTES}/read", f"{_COMPUTES}/write")
+    if how is How.ACTION:
+        return (f"{_COMPUTES}/read", f"{_COMPUTES}/{IDLE_SHUTDOWN_ACTION}/action")
+    kind = _DEPLOYMENTS if "/onlineendpoints/" in resource_id.lower() else _COMPUTES
+    return (f"{kind}/read", f"{kind}/write")
 
 
 def az_cli(document: Mapping[str, Any], change: Change) -> str:

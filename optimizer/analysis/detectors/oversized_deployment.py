@@ -14,7 +14,8 @@ from optimizer.analysis.deployments import (
 )
 from optimizer.analysis.detectors import GUIDE, Detector, Proposal
 from optimizer.analysis.guards import in_production
-from optimizer.analysis.serving import Limits, cpu_of, smallest_count, windows
+from optimizer.analysis.queueing import p95_wait
+from optimizer.analysis.serving import Demand, Limits, cpu_of, smallest_count, windows
 from optimizer.model import How, Kind, Level, Source
 
 
@@ -54,7 +55,7 @@ class OversizedDeployment(Detector[DeploymentCase]):
             setting="sku.capacity",
             before=now,
             after=after,
-            how=How.ADVICE,
+            how=How.PATCH,
             overlay={"instances": after},
             title=f"{case.resource.name} has {now} instances and needs {after}",
             why=(
@@ -66,6 +67,8 @@ class OversizedDeployment(Detector[DeploymentCase]):
                 "busiest_requests_per_minute": round(busiest, 1),
                 "service_seconds": round(demand.service_seconds, 4),
                 "requests_at_once_per_instance": demand.servers_per_instance,
+                "wait_p95_ms_now": self._wait_ms(demand, busiest, now),
+                "wait_p95_ms_after": self._wait_ms(demand, busiest, after),
                 "cpu_p95_after": round(float(np.quantile(cpu, 0.95)), 3)
                 if cpu is not None
                 else None,
@@ -86,3 +89,10 @@ class OversizedDeployment(Detector[DeploymentCase]):
                 "It holds for the busiest five minutes that were seen; a campaign to come is not.",
             ),
         )
+
+    @staticmethod
+    def _wait_ms(demand: Demand, busiest: float, count: int) -> float | None:
+        """Return P95 of waiting in the busiest five minutes; None where it has no end."""
+        load = np.array([busiest / 60 * demand.service_seconds])
+        wait = p95_wait(count * demand.servers_per_instance, load, demand.service_seconds)[0]
+        return round(float(wait) * 1000, 1) if np.isfinite(wait) else None
