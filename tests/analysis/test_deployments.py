@@ -1,0 +1,111 @@
+"""What a deployment's policies cost and what its callers feel of them, worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optimizer.analysis.deployments import DeploymentCase
+from optimizer.analysis.features import deployment_features
+from optimizer.analysis.queueing import mean_wait
+from optimizer.analysis.serving import Demand
+from optimizer.model import AutoscaleRules, DeploymentSettings, How, Kind, Resource
+from optimizer.remediation.requirements import az_cli, permissions
+from optimizer.store import tables
+from optimizer.store.lake import Lake
+from tests.analysis.builders import START, deployment, judged, minutes_of, resource
+from tests.analysis.test_features import empty_frames
+
+DEMAND = Demand(service_seconds=0.1, servers_per_instance=1, cpu_at_rest=0.0, cpu_per_request=0.001)
+
+
+def asked(per_minute: float = 300, days: int = 14) -> DeploymentCase:
+    return deployment(minutes_of([(per_minute, days * 1440)]), demand=DEMAND)
+
+
+def test_a_count_that_was_lowered_already_saves_nothing_more() -> None:
+    case = asked()
+    was = np.where(np.arange(14 * 1440) < 7 * 1440, 8.0, 4.0)
+    case = replace(case, features=replace(case.features, instances=was))
+    saved = case.saving(DeploymentSettings(instances=2)).daily
+    assert saved == pytest.approx(np.full(14, 48.0))
+    assert case.as_was() == pytest.approx(np.repeat([192.0, 96.0], 7))
+
+
+def test_minutes_whose_requests_were_not_told_save_nothing() -> None:
+    case = deployment(minutes_of([(300, 1440), (-1, 1440)] * 7), demand=DEMAND)
+    counts = case.instances_under(
+        DeploymentSettings(autoscale=AutoscaleRules(least=1, most=4))
+    ).reshape(14, 1440)
+    assert set(counts[1::2].ravel()) == {4.0}
+    assert counts[2].max() < 4
+
+
+def test_one_server_at_a_half_waits_as_long_as_it_serves() -> None:
+    # M/M/1 at ρ = ½ waits s; with ten times the servers hardly at all
+    assert mean_wait(1, np.array([0.5]), 0.1)[0] == pytest.approx(0.1)
+    case = asked()
+    effects = case.effects(DeploymentSettings(instances=1), DeploymentSettings(instances=10))
+    # 300 a minute × 43,800 minutes a month × 0.1 s
+    assert effects.extra_waiting_minutes_per_month == pytest.approx(21_900, rel=1e-6)
+
+
+def test_waiting_without_end_is_not_a_number() -> None:
+    case = asked(700)
+    effects = case.effects(DeploymentSettings(instances=1), case.settings)
+    assert effects.extra_waiting_minutes_per_month is None
+
+
+def test_cpu_of_a_request_is_learnt_although_instances_come_and_go(lake: Lake) -> None:
+    # One instance by night, three by day; 10 % at rest and 0.1 % for each request a minute.
+    hours = np.arange(24)
+    instances, per_minute = np.where(hours < 12, 1, 3), np.where(hours < 12, 100.0, 900.0)
+    busy = 0.1 + 0.001 * per_minute / instances
+    minutes = int(instances.sum() * 60)
+    sums = np.rint(busy * 1000 * instances * 60).astype(int).tolist()
+    frames = empty_frames(lake)
+    days = [START + np.timedelta64(day, "D").item() for day in range(14)]
+    days_frame = lake.read(tables.NODE_DAYS).reindex(range(14))
+    days_frame["resource_id"] = "/d"
+    days_frame["day"] = days
+    days_frame["cpu_histogram"] = [[300, minutes]] * 14
+    days_frame["cpu_hour_sums"] = [sums] * 14
+    every = np.arange(14 * 1440)
+    rows = lake.read(tables.REQUESTS).reindex(every)
+    rows["resource_id"] = "/d"
+    rows["minute_utc"] = [START + np.timedelta64(minute, "m").item() for minute in every.tolist()]
+    rows["requests_per_minute"] = np.tile(np.repeat(per_minute, 60), 14)
+    rows["latency_p95_ms"] = 100.0
+    rows["instances"] = np.tile(np.repeat(instances, 60), 14)
+    seen = deployment_features(
+        replace(frames, node_days=days_frame, requests=rows), managed("/d"), []
+    )
+    assert seen is not None
+    assert seen.demand is not None
+    assert seen.demand.cpu_at_rest == pytest.approx(0.1, rel=1e-3)
+    assert seen.demand.cpu_per_request == pytest.approx(0.001, rel=1e-3)
+
+
+@pytest.fixture
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return Lake(tmp_path_factory.mktemp("lake"))
+
+
+def managed(resource_id: str) -> Resource:
+    return resource(Kind.DEPLOYMENT, resource_id=resource_id, settings={"managed": True})
+
+
+def test_a_capacity_is_a_patch_of_the_deployment() -> None:
+    analysis = judged(deployment(minutes_of([(30, 28 * 1440)]), demand=DEMAND))
+    change = next(f for f in analysis.findings if f.detector == "oversized_deployment").change
+    assert (change.setting, change.before, change.after, change.how) == (
+        "sku.capacity",
+        4,
+        1,
+        How.PATCH,
+    )
+    arm_id = "/subscriptions/s/resourceGroups/rg/providers/p/workspaces/w/onlineEndpoints/e/d/blue"
+    document = {"id": arm_id, "sku": {"name": "Default", "capacity": 4}, "properties": {}}
+    assert '{"sku": {"name": "Default", "capacity": 1}}' in az_cli(document, change)
+    kind = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments"
+    assert permissions(How.PATCH, arm_id) == (f"{kind}/read", f"{kind}/write")
