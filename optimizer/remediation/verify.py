@@ -214,6 +214,7 @@ _FIELDS: Mapping[str, Any] = {
     "properties.properties.idleTimeBeforeShutdown": lambda value: {
         "idle_shutdown_minutes": seconds_from_iso(value) // 60
     },
+    "sku.capacity": lambda value: {"instances": _int(value)},
 }
 """What each setting we change is in the settings of a case."""
 
