@@ -174,7 +174,7 @@ class StopTime:
     hour: int
     minute: int = 0
     time_zone: str = "UTC"
-    """A name of the IANA database; Azure takes Windows' names, see `units`."""
+    """A name of the IANA database, such as `Europe/Berlin`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from optimizer.model import Basis, Change, Effects, Finding, How
+from optimizer.model import Basis, Change, Effects, Estimate, Finding, How
 from optimizer.report.findings import (
     change_words,
     effect_lines,
@@ -9,6 +9,7 @@ from optimizer.report.findings import (
     not_assessed_text,
     totals_text,
 )
+from optimizer.report.words import saves_nothing
 from tests.changes import THREE
 from tests.reports import analysis_of
 
@@ -108,3 +109,8 @@ def test_effects_tell_not_known_from_none() -> None:
     ]
     some = replace(unknown, extra_waiting_minutes_per_month=90.0, runtime_stretch=None)
     assert next(effect_lines(some)) == "Extra waiting: 1 h 30 min a month"
+
+
+def test_exposure_claims_no_saving() -> None:
+    assert saves_nothing(Estimate(p10=0.0, p50=0.0, p90=0.0))
+    assert not saves_nothing(Estimate(p10=-1.0, p50=0.0, p90=1.0))

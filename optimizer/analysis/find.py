@@ -22,6 +22,7 @@ from optimizer.units import HOURS_PER_MONTH
 IGNORE_TAG = "optimizer:ignore"
 
 _LEVELS = tuple(Level)
+_NOTHING = "It saves nothing by itself: what it may cost stands in the evidence."
 _AFTER_OTHERS = "Saves this much once the other changes of this resource are made."
 
 
@@ -291,7 +292,7 @@ def _found(
             overlay=proposal.overlay,
         ),
         after=after,
-        formula=case.formula(after, before, saving),
+        formula=_NOTHING if proposal.exposure else case.formula(after, before, saving),
         sensitivity=proposal.sensitivity,
     )
 

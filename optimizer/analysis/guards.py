@@ -8,7 +8,7 @@ import re
 from optimizer.model import Resource
 
 _STANDBY = re.compile(r"\b(dr|disaster|failover|standby|stand-by)\b")
-_PRODUCTION = re.compile(r"\b(prod|production|live)\b")
+_PRODUCTION = re.compile(r"\b(prod|production|live|sla)\b")
 
 
 def _words(resource: Resource) -> str:

@@ -65,7 +65,7 @@ def _subscription(connection: Connection, subscription: str) -> Iterator[Check]:
 
     def workspaces() -> str:
         found.extend(connection.arm.list(path))
-        return f"{len(found)} workspaces can be read."
+        return f"{len(found)} workspace{'s' * (len(found) != 1)} can be read."
 
     now = connection.arm.now_utc()
     day = Window(start_utc=now - timedelta(days=1), end_utc=now)

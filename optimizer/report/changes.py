@@ -24,6 +24,7 @@ from optimizer.report.words import (
     money_range,
     printable,
     resource_name,
+    saves_nothing,
     setting_name,
     setting_value,
 )
@@ -156,8 +157,10 @@ def _plan_head(plan: Plan) -> str:
 
 def _advice_lines(advice: Iterable[Advice], currency: str) -> Iterator[str]:
     for item in advice:
-        saving = money_range(item.saving_per_month, currency)
-        yield f"* {printable(item.title)}, {saving} a month"
+        saving = f"{money_range(item.saving_per_month, currency)} a month"
+        if saves_nothing(item.saving_per_month):
+            saving = "no saving is claimed"
+        yield f"* {printable(item.title)}, {saving}"
         yield f"    {printable(item.why)}"
 
 

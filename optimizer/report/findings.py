@@ -14,6 +14,7 @@ from optimizer.report.words import (
     money_range,
     printable,
     resource_name,
+    saves_nothing,
     setting_name,
     setting_value,
     share,
@@ -166,6 +167,9 @@ def _saving_lines(analysis: Analysis, finding: Finding) -> Iterator[str]:
     saving, currency = finding.saving_per_month, analysis.currency
     if saving is None:
         yield "Unknown: no price is known for this resource."
+        return
+    if saves_nothing(saving):
+        yield "None is claimed."
         return
     of_spend = ""
     if finding.spend_per_month is not None:

@@ -43,6 +43,11 @@ def interval(low: float, high: float) -> str:
     return f"{_figure(low)} to {_figure(high)}"
 
 
+def saves_nothing(saving: Estimate) -> bool:
+    """Tell whether a finding is exposure alone: nothing is claimed for it, at any percentile."""
+    return saving.p10 == saving.p50 == saving.p90 == 0.0
+
+
 def share(part: float, whole: float) -> str:
     """Return a part as a percentage of the whole.
 
