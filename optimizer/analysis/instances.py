@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -295,7 +296,8 @@ def _in_force(features: InstanceFeatures) -> Iterator[tuple[int, int, InstanceSe
         yield first, last, settings
 
 
-def stop_minutes(stops: Sequence[StopTime], window: Window) -> Ints:
+@lru_cache(maxsize=1024)
+def stop_minutes(stops: tuple[StopTime, ...], window: Window) -> Ints:
     """Return when weekly schedules stop an instance, in minutes from the window's start, rising.
 
     Clocks are those of the schedule's own time zone, summer time included.

@@ -22,8 +22,8 @@ def test_a_schedule_follows_the_clock_of_its_place_through_summer_time() -> None
     every_day = (*WEEKDAYS, "Saturday", "Sunday")
     stop = StopTime(days=every_day, hour=20, time_zone="Europe/Berlin")
     # 18:00 UTC until the clocks go back on 25 October, 19:00 from then on.
-    assert stop_minutes([stop], window).tolist() == [1080, 1440 + 1140, 2880 + 1140]
-    assert stop_minutes([replace(stop, days=("Monday",))], window).tolist() == [2880 + 1140]
+    assert stop_minutes((stop,), window).tolist() == [1080, 1440 + 1140, 2880 + 1140]
+    assert stop_minutes((replace(stop, days=("Monday",)),), window).tolist() == [2880 + 1140]
 
 
 def test_a_scheduled_stop_ends_a_pause_whatever_kernels_are_open() -> None:

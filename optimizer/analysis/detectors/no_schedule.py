@@ -1,7 +1,7 @@
 """Compute instances that a weekly stop would switch off where nothing else does."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -52,14 +52,20 @@ class NoSchedule(Detector[InstanceCase]):
                 f"It has {len(existing)} schedules already, and Azure takes {MAX_SCHEDULES}."
             )
         base = _with_idle_shutdown(case, assumptions)
+        idle = float(case.hours(base).sum()) - float(case.features.active.sum()) / 60
+        if case.window.per_month(idle) * case.rate.per_hour < assumptions.min_saving_per_month:
+            return None  # were every idle hour cut, it would not be worth saying
+        trials = _Trials(
+            case=case, base=base, assumptions=assumptions, lost_minutes=self.lost_minutes_per_miss
+        )
         days = round(case.window.days)
-        held_out, seen = self._cross_validated(case, base, assumptions)
+        held_out, seen = self._cross_validated(trials, days)
         if seen <= 0 or held_out < self.min_held_out_share * seen:
             return None
-        stops = self._best(case, base, assumptions, np.ones(days, np.bool_))
+        stops = self._best(trials, np.ones(days, np.bool_))
         if not stops:
             return None
-        misses = float(_misses(case, stops).sum()) / days * 7
+        misses = float(trials.of(stops).misses.sum()) / days * 7
         cut = float((case.hours(base) - case.hours(replace(base, stops=stops))).sum())
         when = " and ".join(f"{stop.hour:02}:00 on {_plain(stop.days)}" for stop in stops)
         return Proposal(
@@ -95,22 +101,17 @@ class NoSchedule(Detector[InstanceCase]):
             ),
         )
 
-    def _cross_validated(
-        self, case: InstanceCase, base: InstanceSettings, assumptions: Assumptions
-    ) -> tuple[float, float]:
+    def _cross_validated(self, trials: "_Trials", days: int) -> tuple[float, float]:
         """Return what stops gain on the half they were not chosen on, and on that they were."""
-        days = round(case.window.days)
         first = np.arange(days) < days // 2
         held_out = seen = 0.0
         for half in (first, ~first):
-            gained = self._net(case, base, self._best(case, base, assumptions, half), assumptions)
+            gained = trials.of(self._best(trials, half)).net_hours
             held_out += float(gained[~half].sum())
             seen += float(gained[half].sum())
         return held_out, seen
 
-    def _best(
-        self, case: InstanceCase, base: InstanceSettings, assumptions: Assumptions, seen: Bools
-    ) -> tuple[StopTime, ...]:
+    def _best(self, trials: "_Trials", seen: Bools) -> tuple[StopTime, ...]:
         """Return the stop of workdays that pays most on the days `seen`, and one of weekends.
 
         The second counts what it adds to the first. Those that meet work too often are out.
@@ -118,42 +119,58 @@ class NoSchedule(Detector[InstanceCase]):
         allowed = self.max_misses_per_week * float(seen.sum()) / 7
 
         def net(stops: tuple[StopTime, ...]) -> float:
-            if _misses(case, stops)[seen].sum() > allowed:
-                return -np.inf
-            return round(float(self._net(case, base, stops, assumptions)[seen].sum()), 6)
+            trial = trials.of(stops)
+            too_often = trial.misses[seen].sum() > allowed
+            return -np.inf if too_often else round(float(trial.net_hours[seen].sum()), 6)
 
         chosen: tuple[StopTime, ...] = ()
+        zone = trials.assumptions.time_zone
         for group in _CRON:
             candidates = [
-                (*chosen, StopTime(days=group, hour=hour, time_zone=assumptions.time_zone))
-                for hour in range(24)
+                (*chosen, StopTime(days=group, hour=hour, time_zone=zone)) for hour in range(24)
             ]
             # The first of equal ones: no stop before a late one, a late one before an early one.
             chosen = max([chosen, *reversed(candidates)], key=net)
         return chosen
 
-    def _net(
-        self,
-        case: InstanceCase,
-        base: InstanceSettings,
-        stops: tuple[StopTime, ...],
-        assumptions: Assumptions,
-    ) -> Floats:
-        """Return machine-hours saved on each day, less what meeting people's work is worth."""
-        after = replace(base, stops=stops)
-        value_hours = assumptions.waiting_value_per_hour / max(case.rate.per_hour, 1e-9)
-        miss = self.lost_minutes_per_miss / 60 * value_hours
-        restart = (
-            assumptions.instance_interactive_share
-            * RESTART_SECONDS
-            / SECONDS_PER_HOUR
-            * value_hours
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Trial:
+    """What some stops would have done on each day."""
+
+    net_hours: Floats
+    """Machine-hours saved, less what meeting people's work is worth."""
+    misses: Floats
+    """Stops that met work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Trials:
+    """Tries stops on one instance, each once."""
+
+    case: InstanceCase
+    base: InstanceSettings
+    """What stands without them."""
+    assumptions: Assumptions
+    lost_minutes: float
+    _known: dict[tuple[StopTime, ...], _Trial] = field(init=False, default_factory=dict)
+
+    def of(self, stops: tuple[StopTime, ...]) -> _Trial:
+        """Return what these stops would have done."""
+        if stops not in self._known:
+            self._known[stops] = self._tried(stops)
+        return self._known[stops]
+
+    def _tried(self, stops: tuple[StopTime, ...]) -> _Trial:
+        case, after = self.case, replace(self.base, stops=stops)
+        worth = self.assumptions.waiting_value_per_hour / max(case.rate.per_hour, 1e-9)
+        waiting = self.assumptions.instance_interactive_share * RESTART_SECONDS / SECONDS_PER_HOUR
+        restarts = (case.restarts(after) - case.restarts(self.base)) / round(case.window.days)
+        misses = _misses(case, stops)
+        lost = misses * self.lost_minutes / 60 + restarts * waiting
+        return _Trial(
+            net_hours=case.hours(self.base) - case.hours(after) - lost * worth, misses=misses
         )
-        extra = (case.restarts(after) - case.restarts(base)) / round(case.window.days)
-        net: Floats = (
-            case.hours(base) - case.hours(after) - _misses(case, stops) * miss - extra * restart
-        )
-        return net
 
 
 def _with_idle_shutdown(case: InstanceCase, assumptions: Assumptions) -> InstanceSettings:
