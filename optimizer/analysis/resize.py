@@ -77,9 +77,9 @@ class Seen:
         """Tell whether 95 % of active minutes take at most 70 % of its CPUs (methods §3.2a)."""
         if size.vcpus >= self.size.vcpus:
             return True
-        if self.use.cpu is None or not self.use.busy_minutes:
+        active = self.use.cpu_at_work
+        if active is None or not self.use.busy_minutes:
             return False
-        active = self.use.cpu.busiest(self.use.busy_minutes)
         needed = active.quantile(0.95) * self.size.vcpus
         return needed <= sizing.DEVELOPMENT_CPU * size.vcpus
 

@@ -57,19 +57,21 @@ SAME = Stretch(likely=1.0, worst=1.0)
 def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
     """Return S of a change of size, or None where what it needs was not observed.
 
-    S = mean over minutes of max(1, u ÷ (κ θ)), κ the ratio of cores (methods §3.2b). The number of
-    GPUs in use must fit; a GPU of another model is another question, as none here knows its speed.
+    S = mean over minutes at work of max(1, u ÷ (κ θ)), κ the ratio of cores (methods §3.2b). The
+    number of GPUs in use must fit; a GPU of another model is another question, as none here knows
+    its speed.
     """
-    if use.cpu is None or use.cpu_mean is None:
+    at_work, mean = use.cpu_at_work, use.cpu_mean_at_work
+    if at_work is None or mean is None:
         return None
     if then.gpus and then.gpu_model != now.gpu_model:
         return None
     ratio = then.vcpus / now.vcpus
-    averages = use.cpu.scaled_mean(use.cpu_mean)
+    averages = at_work.scaled_mean(min(mean, at_work.mean))
     if ratio >= 1:
         pegged = float(averages.minutes[SHARES >= PEGGED].sum() / averages.minutes.sum())
         return Stretch(likely=1 - pegged * (1 - ratio**-0.5), worst=1.0)
-    worst = _bottleneck(use.cpu, ratio * HEADROOM)
+    worst = _bottleneck(at_work, ratio * HEADROOM)
     return Stretch(likely=min(_bottleneck(averages, ratio * HEADROOM), worst), worst=worst)
 
 

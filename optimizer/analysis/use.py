@@ -76,6 +76,25 @@ class Use:
     gpus_used: int | None
     """Most GPUs that one machine used on one day."""
 
+    @property
+    def cpu_at_work(self) -> Histogram | None:
+        """CPU in the busiest of its minutes, as many as it was at work.
+
+        Idle minutes take no longer on any machine and would hide how much longer work takes. All
+        minutes where nothing tells which of them were at work.
+        """
+        if self.cpu is None or not self.busy_minutes:
+            return self.cpu
+        return self.cpu.busiest(self.busy_minutes)
+
+    @property
+    def cpu_mean_at_work(self) -> float | None:
+        """Mean of averages over those minutes, as if work alone took CPU: it errs to the high."""
+        if self.cpu is None or self.cpu_mean is None or not self.busy_minutes:
+            return self.cpu_mean
+        observed = float(self.cpu.minutes.sum())
+        return self.cpu_mean * observed / min(observed, self.busy_minutes)
+
 
 def use_of(node_days: pd.DataFrame) -> Use | None:
     """Return the use of one compute from its rows of `node_days`; None where there is none."""

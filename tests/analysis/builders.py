@@ -245,11 +245,13 @@ def use(  # noqa: PLR0913 - each may be left to its default
     gpus_used: int | None = None,
     days: int = 28,
     hours: float = 280,
+    idle_hours: float = 0,
 ) -> Use:
-    """Machines at one level of use all along, a share of it in spikes of all CPUs."""
+    """Machines at one level of use while at work, a share of it in spikes of all CPUs."""
 
     def level(share: float, spikes: float = 0.0) -> Histogram:
         minutes = np.zeros(1001)
+        minutes[0] = idle_hours * 60
         minutes[round(share * 1000)] += hours * 60 * (1 - spikes)
         minutes[1000] += hours * 60 * spikes
         return Histogram(minutes=minutes)
@@ -257,10 +259,14 @@ def use(  # noqa: PLR0913 - each may be left to its default
     return Use(
         machine_days=days,
         days=days,
-        minutes=round(hours * 60),
+        minutes=round((hours + idle_hours) * 60),
         busy_minutes=round(hours * 60),
         cpu=None if cpu is None else level(cpu, cpu_spikes),
-        cpu_mean=None if cpu is None else cpu * (1 - cpu_spikes) + cpu_spikes,
+        cpu_mean=(
+            None
+            if cpu is None
+            else (cpu * (1 - cpu_spikes) + cpu_spikes) * hours / (hours + idle_hours)
+        ),
         memory=None if memory is None else level(memory),
         gpu=None if gpu is None else level(gpu),
         gpu_memory=None if gpu is None else level(gpu_memory),

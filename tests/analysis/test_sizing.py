@@ -1,5 +1,7 @@
 """Another machine for the same work: methods §3."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +39,41 @@ def test_spikes_slow_only_themselves() -> None:
     found = stretch(use(cpu=0.2, cpu_spikes=0.1), BIG, HALF)
     assert found is not None
     assert found.worst == pytest.approx(0.9 + 0.1 / 0.45)
+
+
+@given(st.floats(0, 1000), st.floats(0, 1))
+def test_idle_hours_hide_nothing_of_how_long_work_takes(idle_hours: float, cpu: float) -> None:
+    alone = stretch(use(cpu=cpu), BIG, HALF)
+    found = stretch(use(cpu=cpu, idle_hours=idle_hours), BIG, HALF)
+    assert alone is not None
+    assert found is not None
+    assert found.worst == pytest.approx(alone.worst)
+    assert found.likely == pytest.approx(alone.likely, abs=2e-3)  # bins of a per mille
+
+
+@given(st.lists(st.integers(0, 1000), min_size=5, max_size=60).filter(lambda x: not len(x) % 5))
+def test_coarser_sampling_never_makes_a_smaller_machine_look_better(maxima: list[int]) -> None:
+    fine = np.array(maxima)
+    coarse = fine.reshape(-1, 5).max(axis=1).repeat(5)
+    found = [
+        stretch(
+            replace(use(), cpu=Histogram(minutes=np.bincount(seen, minlength=1001).astype(float))),
+            BIG,
+            HALF,
+        )
+        for seen in (fine, coarse)
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[1].worst >= found[0].worst
+
+
+def test_where_nothing_tells_when_it_worked_all_minutes_count() -> None:
+    # 70 % of half the minutes, nothing in the other half: (1 + 0.7 / 0.45) / 2.
+    untold = replace(use(cpu=0.7, idle_hours=280), busy_minutes=0)
+    found = stretch(untold, BIG, HALF)
+    assert found is not None
+    assert found.worst == pytest.approx((1 + 0.7 / 0.45) / 2)
 
 
 def test_what_was_not_observed_is_no_reason() -> None:
