@@ -38,7 +38,12 @@ class CpuWorkOnGpu(Detector[resize.Machines]):
                 "what loads a model there first."
             )
         choices = it.choices(it.sizes(lambda other: not other.gpus))
-        if not choices or choices[0].cost_ratio >= sizing.MAX_COST_RATIO:
+        if not choices:
+            raise CannotAssessError(
+                "Its GPUs never computed, yet no size without GPUs that Azure offers there is "
+                "known to do its work."
+            )
+        if choices[0].cost_ratio >= sizing.MAX_COST_RATIO:
             return None
         best = choices[0]
         return resize.proposal(
