@@ -21,6 +21,8 @@ class Kind(StrEnum):
     CLUSTER = "cluster"
     INSTANCE = "instance"
     DEPLOYMENT = "deployment"
+    POOL = "pool"
+    """What one commitment can cover: a family of sizes in a region of a subscription."""
 
 
 class Attribution(StrEnum):
@@ -215,6 +217,16 @@ class DeploymentSettings:
     autoscale: AutoscaleRules | None = None
     """None: as it was."""
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """What is bought for a pool, beside what it has."""
+
+    machines: int = 0
+    """Reserved, of the pool's unit."""
+    term: str = "1y"
+    """`1y` or `3y`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ policies; they never reckon money themselves, and nothing that adds cases up kno
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -118,6 +119,10 @@ class Case(ABC, Generic[S]):
     @abstractmethod
     def as_was(self) -> Floats:
         """Return the paid machine-hours of each day under that day's settings; NaN = not known."""
+
+    def under(self, settings: Mapping[str, Any]) -> Self:  # noqa: ARG002 - of others, by id
+        """Return the case as it is once other resources have these settings; most do not care."""
+        return self
 
     def rate_of(self, settings: S) -> Rate:  # noqa: ARG002 - kinds that can change it do
         """Return what a machine-hour costs under `settings`.

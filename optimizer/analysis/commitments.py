@@ -188,6 +188,18 @@ def cover(
     )
 
 
+def held_level(demand: Floats, covered: float) -> float:
+    """Return the constant quantity that would have covered so many unit-hours of this demand.
+
+    A bill tells how many hours a commitment covered, and not its size: Σ min(D, Q) grows with Q.
+
+    >>> held_level(np.array([1.0, 3.0]), 3.0)
+    2.0
+    """
+    levels = np.concatenate(([0.0], np.sort(demand)))
+    return float(np.interp(covered, _covered(demand, levels), levels))
+
+
 # --- Reservations and a plan at once -------------------------------------------------------------
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
 from typing import Any, TypeAlias
 
 from optimizer.analysis.assemble import Bill, Estate, build
@@ -12,16 +12,27 @@ from optimizer.analysis.confidence import MAX_NMBE, grade
 from optimizer.analysis.detectors import CannotAssessError, Detector, Proposal
 from optimizer.analysis.features import Frames
 from optimizer.analysis.joint import Joint, Move, estimate, overlaid
+from optimizer.analysis.pools import pools_of
 from optimizer.analysis.rates import Rate
 from optimizer.analysis.result import Analysis
 from optimizer.catalogue import Catalogue
 from optimizer.errors import PriceNotFoundError
-from optimizer.model import Change, Estimate, Finding, Level, NotAssessed, Resource
+from optimizer.model import (
+    Change,
+    Estimate,
+    Finding,
+    Kind,
+    Level,
+    NotAssessed,
+    Resource,
+    Window,
+)
 from optimizer.units import HOURS_PER_MONTH
 
 IGNORE_TAG = "optimizer:ignore"
 
 _LEVELS = tuple(Level)
+_COMPUTES = frozenset(Kind) - {Kind.POOL}
 _NOTHING = "It saves nothing by itself: what it may cost stands in the evidence."
 _AFTER_OTHERS = "Saves this much once the other changes of this resource are made."
 
@@ -67,46 +78,13 @@ def judge(
     exclusions: Exclusions,
 ) -> Analysis:
     """Ask every detector about every case and put the answers together."""
-    silent: list[NotAssessed] = []
-    found: list[_Found] = []
-    for resource_id, resource in estate.resources.items():
-        proposals: list[_Proposed] = []
-        for detector in detectors:
-            if resource.kind not in detector.kinds:
-                continue
-            try:
-                _refuse(estate, resource, detector, exclusions)
-                proposal = detector.propose(estate.cases[resource_id], assumptions)
-                _refuse_second(proposal, proposals)
-            except (CannotAssessError, PriceNotFoundError) as reason:
-                silent.append(
-                    NotAssessed(resource_id=resource_id, detector=detector.name, reason=str(reason))
-                )
-                continue
-            if proposal is not None:
-                proposals.append((detector, proposal))
-        final = [each for each in proposals if each[1].stands_alone][:1] or proposals
-        silent.extend(
-            NotAssessed(
-                resource_id=resource_id,
-                detector=detector.name,
-                reason=f"Nothing else is worth changing once {final[0][0].name} is carried out.",
-            )
-            for detector, proposal in proposals
-            if (detector, proposal) not in final
-        )
-        if final:
-            found.extend(_priced(estate.cases[resource_id], final, assumptions))
-
-    for item in [item for item in found if item.finding.id in exclusions.snoozed]:
-        found.remove(item)
-        silent.append(
-            NotAssessed(
-                resource_id=item.finding.resource_id,
-                detector=item.finding.detector,
-                reason=exclusions.snoozed[item.finding.id],
-            )
-        )
+    asked = _Asked(detectors=detectors, assumptions=assumptions, exclusions=exclusions)
+    asked.about(estate)
+    if any(Kind.POOL in detector.kinds for detector in detectors):
+        # Commitments are judged last, on what every other finding leaves (methods §6).
+        estate = _with_pools(estate, asked.chosen(estate.cases))
+        asked.about(estate, kinds={Kind.POOL})
+    found, silent = asked.found, asked.silent
     found.sort(key=lambda item: (-_p50(item.finding), item.finding.id))
     joint = Joint(cases=estate.cases, moves=tuple(item.move for item in found))
     together = joint.together([item.finding.id for item in found])
@@ -133,6 +111,88 @@ def judge(
             for item in found
         },
         joint=joint,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The questions put so far, and their answers."""
+
+    detectors: Collection[Detector[Any]]
+    assumptions: Assumptions
+    exclusions: Exclusions
+    found: list["_Found"] = field(default_factory=list)
+    silent: list[NotAssessed] = field(default_factory=list)
+
+    def about(self, estate: Estate, *, kinds: Collection[Kind] = _COMPUTES) -> None:
+        """Ask every detector about every case of these kinds."""
+        for resource_id, resource in estate.resources.items():
+            if resource.kind not in kinds:
+                continue
+            proposals = self._proposals(estate, resource)
+            final = [each for each in proposals if each[1].stands_alone][:1] or proposals
+            for detector, proposal in proposals:
+                if (detector, proposal) not in final:
+                    winner = final[0][0].name
+                    reason = f"Nothing else is worth changing once {winner} is carried out."
+                    self._say(resource_id, detector.name, reason)
+            if final:
+                for item in _priced(estate.cases[resource_id], final, self.assumptions):
+                    self._keep(item)
+
+    def chosen(self, cases: Mapping[str, Case[Any]]) -> dict[str, Any]:
+        """Return the settings of every resource once all that was found is carried out."""
+        settings: dict[str, Any] = {}
+        for item in self.found:
+            resource_id = item.move.resource_id
+            before = settings.get(resource_id, cases[resource_id].settings)
+            settings[resource_id] = overlaid(before, item.move.overlay)
+        return settings
+
+    def _proposals(self, estate: Estate, resource: Resource) -> list["_Proposed"]:
+        proposals: list[_Proposed] = []
+        for detector in self.detectors:
+            if resource.kind not in detector.kinds:
+                continue
+            try:
+                _refuse(estate, resource, detector, self.exclusions)
+                case = estate.cases[resource.resource_id]
+                proposal = detector.propose(case, self.assumptions)
+                _refuse_second(proposal, proposals)
+            except (CannotAssessError, PriceNotFoundError) as reason:
+                self._say(resource.resource_id, detector.name, str(reason))
+                continue
+            if proposal is not None:
+                proposals.append((detector, proposal))
+        return proposals
+
+    def _keep(self, item: "_Found") -> None:
+        why = self.exclusions.snoozed.get(item.finding.id)
+        if why is None:
+            self.found.append(item)
+        else:
+            self._say(item.finding.resource_id, item.finding.detector, why)
+
+    def _say(self, resource_id: str, detector: str, reason: str) -> None:
+        self.silent.append(NotAssessed(resource_id=resource_id, detector=detector, reason=reason))
+
+
+def _with_pools(estate: Estate, chosen: Mapping[str, Any]) -> Estate:
+    """Return the estate with its pools of commitments, as the chosen settings leave them."""
+    bill = estate.bill
+    start = datetime.combine(bill.start, time(), tzinfo=estate.window.start_utc.tzinfo)
+    pools = pools_of(
+        list(estate.cases.values()),
+        chosen,
+        bill.lines,
+        estate.rates,
+        Window(start_utc=start, end_utc=start + timedelta(days=bill.days)),
+    )
+    return replace(
+        estate,
+        resources={**estate.resources, **pools.resources},
+        cases={**estate.cases, **pools.cases},
+        unassessable={**estate.unassessable, **pools.unassessable},
     )
 
 

@@ -1,7 +1,8 @@
 """Many findings at once: one replay of all their changes, so that no dollar counts twice.
 
-Changes of one resource are replayed together; resources do not touch each other. The parts are what
-each finding adds to those before it, in the order of the waterfall, so they sum to the whole.
+Changes of one resource are replayed together; resources do not touch each other, but for pools of
+commitments, which come last and see what all the others leave. The parts are what each finding adds
+to those before it, in the order of the waterfall, so they sum to the whole.
 """
 
 from collections.abc import Collection, Mapping
@@ -46,7 +47,7 @@ class Joint:
         marginal: dict[str, Saving] = {}
         settings: dict[str, Any] = {}
         for move in chosen:
-            case = self.cases[move.resource_id]
+            case = self.cases[move.resource_id].under(settings)
             before = settings.get(move.resource_id, case.settings)
             after = overlaid(before, move.overlay)
             marginal[move.finding_id] = case.saving(after, before)

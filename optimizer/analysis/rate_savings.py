@@ -14,6 +14,21 @@ _COMMITTED = frozenset({"reservation", "savingsplan"})
 _INTERRUPTIBLE = frozenset({"spot", "lowpriority"})
 
 
+def under_commitment(pricing_model: str | None) -> bool:
+    """Tell whether a line of the bill was covered by a reservation or a savings plan."""
+    return _plain(pricing_model) in _COMMITTED
+
+
+def pays_by_the_hour(pricing_model: str | None) -> bool:
+    """Tell whether a line is of hours that a commitment could have covered, and none did."""
+    model = _plain(pricing_model)
+    return bool(model) and model not in _INTERRUPTIBLE | _COMMITTED
+
+
+def _plain(pricing_model: str | None) -> str:
+    return (pricing_model or "").lower().replace(" ", "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateSavings:
     """Amounts in the billing currency, over the lines whose list cost is known."""
@@ -73,7 +88,7 @@ def _coverage(lines: Iterable[CostLine]) -> float | None:
     hours: dict[bool, float] = {True: 0.0, False: 0.0}
     for line in lines:
         if line.component == "vm" and line.hours is not None and line.pricing_model is not None:
-            model = line.pricing_model.lower().replace(" ", "")
+            model = _plain(line.pricing_model)
             if model not in _INTERRUPTIBLE:
                 hours[model in _COMMITTED] += line.hours
     total = sum(hours.values())

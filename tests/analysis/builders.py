@@ -205,7 +205,7 @@ SIZES = {
 
 
 def rates() -> Rates:
-    """What a customer without a discount pays for `SIZES`; low priority costs a fifth."""
+    """What a customer without a discount pays: low priority a fifth, reserved three fifths."""
     listed = date(2026, 6, 1)
     return Rates(
         catalogue=Catalogue(
@@ -227,6 +227,12 @@ def rates() -> Rates:
                 )
                 for sku, (*_, price) in SIZES.items()
                 for offer, share in (("payg", 1.0), ("low_priority", 0.2))
+            }
+            | {
+                ("westeurope", sku.lower(), "reservation", "1y"): ListPrice(
+                    per_hour=price * 0.6, as_of=listed
+                )
+                for sku, (*_, price) in SIZES.items()
             },
         ),
         known={},
@@ -280,6 +286,7 @@ def judged(
     assumptions: Assumptions | None = None,
     exclusions: Exclusions | None = None,
     unassessable: Mapping[str, str] | None = None,
+    paying: Rates | None = None,
 ) -> Analysis:
     """What all detectors say of these cases."""
     days = max(round(case.window.days) for case in cases)
@@ -296,9 +303,8 @@ def judged(
             resources={case.resource.resource_id: case.resource for case in cases},
             cases={case.resource.resource_id: case for case in cases},
             unassessable=unassessable or {},
-            rates=Rates(
-                catalogue=Catalogue(currency="USD", sizes={}, prices={}), known={}, shares={}
-            ),
+            rates=paying
+            or Rates(catalogue=Catalogue(currency="USD", sizes={}, prices={}), known={}, shares={}),
         ),
         load_detectors(),
         assumptions=assumptions or Assumptions(),

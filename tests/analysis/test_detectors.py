@@ -121,7 +121,7 @@ def build_alone(
             **case.get("settings", {}),
             **common,
         )
-    if Kind(case.get("kind", detector.kinds[0])) is Kind.CLUSTER:
+    if Kind(case.get("kind", detector.kinds[0])) in {Kind.CLUSTER, Kind.POOL}:
         return cluster(minutes, **case.get("settings", {}), **common)
     return instance(
         minutes,
@@ -134,7 +134,11 @@ def build_alone(
 
 @pytest.mark.parametrize(("detector", "case"), cases())
 def test_case(detector: Any, case: dict[str, Any]) -> None:
-    analysis = judged(build(detector, case), assumptions=Assumptions(**case.get("assumptions", {})))
+    analysis = judged(
+        build(detector, case),
+        assumptions=Assumptions(**case.get("assumptions", {})),
+        paying=rates() if Kind.POOL in detector.kinds else None,
+    )
     found = [finding for finding in analysis.findings if finding.detector == detector.name]
     expect = case["expect"]
     assert bool(found) == expect["fires"]

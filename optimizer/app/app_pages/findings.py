@@ -139,6 +139,9 @@ def _badges(finding: Finding) -> None:
         st.badge(charts.detector_words(finding.detector), color="gray")
 
 
+_UNITS = {Kind.CLUSTER: "Nodes", Kind.POOL: "Machines"}
+
+
 def _picture(series: Series, finding: Finding) -> None:
     first_day: date = series.times_utc[0].astype("datetime64[D]").item()
     last_day: date = series.times_utc[-1].astype("datetime64[D]").item()
@@ -156,7 +159,7 @@ def _picture(series: Series, finding: Finding) -> None:
                 key=f"from-{finding.id}-{days}",
                 width=160,
             )
-    unit = "Nodes" if finding.kind is Kind.CLUSTER else "Running"
+    unit = _UNITS.get(finding.kind, "Running")
     st.plotly_chart(
         charts.nodes_over_time(series, first, days, unit),
         config=charts.CONFIG,
