@@ -23,6 +23,8 @@ class Kind(StrEnum):
     DEPLOYMENT = "deployment"
     POOL = "pool"
     """What one commitment can cover: a family of sizes in a region of a subscription."""
+    COMMITMENT = "commitment"
+    """A reservation or a savings plan that was bought."""
 
 
 class Attribution(StrEnum):
@@ -162,6 +164,8 @@ class ClusterSettings:
     """None: as it was bought."""
     vm_priority: str | None = None
     """None: as it was bought."""
+    spread: int = 1
+    """Nodes that share at once what each node did by itself."""
     time_limits: tuple[tuple[str, float], ...] = ()
     """Minutes after which runs of an experiment are ended, by its name."""
     deleted: bool = False

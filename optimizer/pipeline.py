@@ -175,6 +175,7 @@ def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> E
         requests=lake.read(tables.REQUESTS, window),
         costs=lake.read(tables.COSTS, window),
         prices=lake.read(tables.PRICES),
+        commitments=lake.read(tables.COMMITMENTS),
     )
     lag = timedelta(hours=settings.analysis.billing_lag_hours)
     return build(frames, billed_through=window.end_utc - lag, snapshot=snapshot())

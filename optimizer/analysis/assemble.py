@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from optimizer.analysis.bought import commitments_of
 from optimizer.analysis.case import Case
 from optimizer.analysis.clusters import (
     ClusterCase,
@@ -24,6 +25,7 @@ from optimizer.analysis.features import (
     DeploymentFeatures,
     Frames,
     InstanceFeatures,
+    benefits_of,
     cluster_features,
     cost_lines,
     deployment_features,
@@ -63,6 +65,12 @@ class Bill:
     def days(self) -> int:
         """How many days it covers."""
         return max(0, (self.end - self.start).days)
+
+    @property
+    def window(self) -> Window:
+        """The same days as a window."""
+        start, end = (datetime.combine(day, time(), tzinfo=UTC) for day in (self.start, self.end))
+        return Window(start_utc=start, end_utc=end)
 
     def monthly(self, lines: Iterable[CostLine]) -> float | None:
         """Return what these lines make in a month; None where no day is billed."""
@@ -159,12 +167,13 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
             cases[resource_id] = replace(
                 _instance_case(seen, rate, bill, priced, habits), **machines
             )
+    bought = commitments_of(benefits_of(frames.commitments), bill.lines, bill.window)
     return Estate(
         window=frames.window,
         bill=bill,
-        resources=resources,
-        cases=cases,
-        unassessable=unassessable,
+        resources={**resources, **bought.resources},
+        cases={**cases, **bought.cases},
+        unassessable={**unassessable, **bought.unassessable},
         rates=priced,
     )
 

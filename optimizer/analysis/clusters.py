@@ -124,7 +124,10 @@ class ClusterCase(Case[ClusterSettings]):
         """
         evicted = self._evicted(settings)
         resized = self._resized(settings)
-        return Stretch(likely=evicted.likely * resized.likely, worst=evicted.worst * resized.worst)
+        return Stretch(
+            likely=evicted.likely * resized.likely / settings.spread,
+            worst=evicted.worst * resized.worst / settings.spread,
+        )
 
     def _evicted(self, settings: ClusterSettings) -> Stretch:
         """Return how much longer runs take on nodes that may be taken away (methods §4)."""
@@ -171,11 +174,12 @@ class ClusterCase(Case[ClusterSettings]):
             idle_seconds=0,
             sku=settings.sku,
             vm_priority=settings.vm_priority,
+            spread=settings.spread,
             time_limits=settings.time_limits,
         )
         longer = self.stretch(settings)
         factor = longer.worst if worst else longer.likely
-        if factor == 1.0 and not settings.time_limits:
+        if factor == 1.0 and settings.spread == 1 and not settings.time_limits:
             return self.levels
         if (work, worst) not in self._cut:
             runs = self.runs
@@ -184,7 +188,7 @@ class ClusterCase(Case[ClusterSettings]):
                 mine = runs.experiment == experiment
                 seconds[mine] = np.minimum(seconds[mine], minutes * 60)
             self._cut[work, worst] = cut_into_levels(
-                reshaped(self.features.demand, runs, seconds),
+                reshaped(self.features.demand, runs, seconds, runs.nodes * settings.spread),
                 on_at_start=self.features.on_at_start,
             )
         return self._cut[work, worst]

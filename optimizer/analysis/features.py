@@ -5,7 +5,7 @@ Every series starts at `window.start_utc` and counts in whole seconds or minutes
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -54,6 +54,8 @@ class Frames:
     requests: pd.DataFrame
     costs: pd.DataFrame
     prices: pd.DataFrame
+    commitments: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Empty where no billing account is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,37 @@ class CostLine:
     currency: str
     pricing_model: str | None
     """OnDemand, Spot, Reservation or SavingsPlan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benefit:
+    """A commitment and its use, as Azure tells them."""
+
+    benefit_id: str
+    order_id: str | None
+    sku: str | None
+    """Of a reservation."""
+    utilisation: float | None
+    """Share of what was committed, mean of the days told; None: no day tells it."""
+
+    @property
+    def is_savings_plan(self) -> bool:
+        """Whether it is a savings plan; else it is a reservation."""
+        return "/savingsplan" in self.benefit_id.lower()
+
+
+def benefits_of(table: pd.DataFrame) -> tuple[Benefit, ...]:
+    """Return the commitments of the table `commitments`."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return tuple(
+        Benefit(
+            benefit_id=row["id"],
+            order_id=row["scope"],
+            sku=row["sku"],
+            utilisation=row["utilisation"],
+        )
+        for row in rows
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -321,11 +354,16 @@ def _runs_of(jobs: pd.DataFrame, window: Window, demand: Floats) -> Runs:
         end=end[inside],
         nodes=nodes_by_share(demand, start[inside], end[inside], nodes[inside]),
         experiment=_words(own["experiment"])[inside],
-        kind=_words(own["kind"])[inside],
+        kind=_words(own["kind"].where(~_trials(jobs, own), "sweep"))[inside],
         status=_words(own["status"])[inside],
         limit_minutes=own["time_limit_minutes"].to_numpy(dtype=np.float64, na_value=np.nan)[inside],
         unended_sweep=_words(_unended_sweeps(jobs, own))[inside],
     )
+
+
+def _trials(jobs: pd.DataFrame, own: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which runs are trials of a sweep that was read."""
+    return own["parent_id"].isin(jobs.loc[jobs["kind"] == "sweep", "job_id"])
 
 
 def _unended_sweeps(jobs: pd.DataFrame, own: pd.DataFrame) -> "pd.Series[str]":

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from optimizer.analysis.assemble import Bill, Estate, build
@@ -25,7 +25,6 @@ from optimizer.model import (
     Level,
     NotAssessed,
     Resource,
-    Window,
 )
 from optimizer.units import HOURS_PER_MONTH
 
@@ -180,14 +179,7 @@ class _Asked:
 def _with_pools(estate: Estate, chosen: Mapping[str, Any]) -> Estate:
     """Return the estate with its pools of commitments, as the chosen settings leave them."""
     bill = estate.bill
-    start = datetime.combine(bill.start, time(), tzinfo=estate.window.start_utc.tzinfo)
-    pools = pools_of(
-        list(estate.cases.values()),
-        chosen,
-        bill.lines,
-        estate.rates,
-        Window(start_utc=start, end_utc=start + timedelta(days=bill.days)),
-    )
+    pools = pools_of(list(estate.cases.values()), chosen, bill.lines, estate.rates, bill.window)
     return replace(
         estate,
         resources={**estate.resources, **pools.resources},

@@ -19,6 +19,11 @@ def under_commitment(pricing_model: str | None) -> bool:
     return _plain(pricing_model) in _COMMITTED
 
 
+def under_savings_plan(pricing_model: str | None) -> bool:
+    """Tell whether a line of the bill was covered by a savings plan."""
+    return _plain(pricing_model) == "savingsplan"
+
+
 def pays_by_the_hour(pricing_model: str | None) -> bool:
     """Tell whether a line is of hours that a commitment could have covered, and none did."""
     model = _plain(pricing_model)

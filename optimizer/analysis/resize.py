@@ -50,13 +50,16 @@ class Seen:
             and sizing.memory_fits(self.use, self.size, size)
         ]
 
-    def choices(self, sizes: Iterable[Size]) -> list[Choice]:
+    def choices(
+        self, sizes: Iterable[Size], *, max_stretch: float = sizing.MAX_STRETCH
+    ) -> list[Choice]:
         """Return what each size would cost against its own, cheapest for the same work first."""
         return sizing.choices_among(
             sizes,
             now_per_hour=self.case.rate.per_hour,
             rate=self._rate,
             stretch_to=self._stretch,
+            max_stretch=max_stretch,
         )
 
     def _rate(self, size: Size) -> float | None:

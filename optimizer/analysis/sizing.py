@@ -142,6 +142,7 @@ def choices_among(
     now_per_hour: float,
     rate: Callable[[Size], float | None],
     stretch_to: Callable[[Size], Stretch | None],
+    max_stretch: float = MAX_STRETCH,
 ) -> list[Choice]:
     """Return what each size would cost against today's, lowest R at its upper end first.
 
@@ -150,11 +151,12 @@ def choices_among(
         now_per_hour: today's rate.
         rate: of a size; None where nobody knows it.
         stretch_to: S of a change to a size; None where it is not known.
+        max_stretch: the most that S may be.
     """
     choices = []
     for size in sizes:
         per_hour, longer = rate(size), stretch_to(size)
-        if per_hour is None or longer is None or longer.worst > MAX_STRETCH:
+        if per_hour is None or longer is None or longer.worst > max_stretch:
             continue
         choices.append(
             Choice(

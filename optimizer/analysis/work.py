@@ -27,7 +27,7 @@ class Runs:
     experiment: npt.NDArray[np.str_]
     """The family: jobs of one experiment are alike."""
     kind: npt.NDArray[np.str_]
-    """command, sweep, pipeline or batch; empty where it is not known."""
+    """command, sweep (a trial of one too), pipeline or batch; empty where it is not known."""
     status: npt.NDArray[np.str_]
     """As Azure spells it; empty where it is not known."""
     limit_minutes: Floats
@@ -66,13 +66,14 @@ def anonymous(start: Ints, end: Ints, nodes: Ints) -> Runs:
 NO_RUNS = anonymous(*(np.empty(0, np.int64),) * 3)
 
 
-def reshaped(demand: Floats, runs: Runs, seconds: Floats) -> Floats:
-    """Return nodes at work in each minute, had the runs taken `seconds` each.
+def reshaped(demand: Floats, runs: Runs, seconds: Floats, nodes: Ints | None = None) -> Floats:
+    """Return nodes at work in each minute, had the runs taken `seconds` each on so many nodes.
 
     Minutes that no run explains stay as they were. What would reach past the window is left out.
     """
     before = _occupied(demand.size, runs.start, runs.end.astype(np.float64), runs.nodes)
-    after = _occupied(demand.size, runs.start, runs.start + seconds, runs.nodes)
+    held = runs.nodes if nodes is None else nodes
+    after = _occupied(demand.size, runs.start, runs.start + seconds, held)
     changed: Floats = np.maximum(demand + after - before, 0.0)
     # Sums of many runs leave dust where nothing ran.
     changed[changed < 1e-6] = 0.0  # noqa: PLR2004

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from optimizer.analysis.assemble import Bill, Estate
+from optimizer.analysis.bought import CommitmentCase
 from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.clusters import ClusterCase, levels_of
 from optimizer.analysis.deployments import DeploymentCase
@@ -177,6 +178,21 @@ def deployment(
     )
     return DeploymentCase(
         features=features,
+        rate=Rate(per_hour=rate, basis=Basis.EFFECTIVE),
+        calibration=None,
+        spend_per_month=None,
+    )
+
+
+def commitment(
+    *, used_hours_per_day: float, utilisation: float, rate: float, days: int = 28
+) -> CommitmentCase:
+    """A commitment that covers as much on every day."""
+    return CommitmentCase(
+        bought=resource(Kind.COMMITMENT, sku=None),
+        billed=window(days),
+        used_hours=np.full(days, used_hours_per_day),
+        utilisation=utilisation,
         rate=Rate(per_hour=rate, basis=Basis.EFFECTIVE),
         calibration=None,
         spend_per_month=None,

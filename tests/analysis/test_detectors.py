@@ -19,6 +19,7 @@ from optimizer.model import Kind
 from tests.analysis.builders import (
     START,
     cluster,
+    commitment,
     deployment,
     instance,
     judged,
@@ -134,8 +135,9 @@ def build_alone(
 
 @pytest.mark.parametrize(("detector", "case"), cases())
 def test_case(detector: Any, case: dict[str, Any]) -> None:
+    bought = case.get("commitment")
     analysis = judged(
-        build(detector, case),
+        commitment(days=case.get("days", 28), **bought) if bought else build(detector, case),
         assumptions=Assumptions(**case.get("assumptions", {})),
         paying=rates() if Kind.POOL in detector.kinds else None,
     )

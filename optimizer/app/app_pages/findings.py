@@ -139,7 +139,7 @@ def _badges(finding: Finding) -> None:
         st.badge(charts.detector_words(finding.detector), color="gray")
 
 
-_UNITS = {Kind.CLUSTER: "Nodes", Kind.POOL: "Machines"}
+_UNITS = {Kind.CLUSTER: "Nodes", Kind.POOL: "Machines", Kind.COMMITMENT: "Machines"}
 
 
 def _picture(series: Series, finding: Finding) -> None:
