@@ -32,6 +32,7 @@ DAYS = 63
 
 SEEN_DAYS = 35
 REGION = "westeurope"
+GPU_BUSY = "Its GPU trains while its CPUs wait."
 CREATED_UTC = START_UTC - timedelta(days=60)
 
 Arm = dict[str, Any]
@@ -142,6 +143,7 @@ class Maker:
             self.standby,
             self.month_end,
             self.low_priority_already,
+            self.gpu_trainer,
             self.left_on,
             self.left_on,
             self.kernel_open,
@@ -289,6 +291,13 @@ class Maker:
         for hour in (0, 6, 12, 18):
             self._nightly(made, need, nodes=4, kind="batch", hour=hour, minutes=180, saved=10)
         self._plant(made, (), why="It is low priority already.")
+
+    def gpu_trainer(self, name: str) -> None:
+        """Make a cluster that keeps its GPU busy and its CPUs idle: half of a peer's idle rules."""
+        made = self._cluster(name, "Standard_NC4as_T4_v3")
+        need = Need(cpu=0.1, memory_gib=20, gpus=1, gpu_busy=0.95, gpu_memory_gib=13)
+        self._office(made, need, minutes=(120, 240))
+        self._plant(made, (), why=GPU_BUSY)
 
     def _cluster(
         self,
