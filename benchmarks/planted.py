@@ -127,7 +127,7 @@ def judged(seed: int, folder: Path) -> tuple[list[Row], list[Missed], float]:
         said = json.loads(cli("findings", "--json"))
     window = utc(said["window"]["start_utc"]), utc(said["window"]["end_utc"])
     findings = [f for f in said["findings"] if f["saving_per_month"]["p50"] > 0]
-    play = _Player(folder, window)
+    play = Player(folder, window)
     before = play(made.estate)
     rows = [_row(seed, made, finding, findings, play, before) for finding in findings]
     named = {(row.resource, row.detector) for row in rows}
@@ -147,21 +147,23 @@ def judged(seed: int, folder: Path) -> tuple[list[Row], list[Missed], float]:
         )
     together = made.estate
     for finding in findings:
-        together = _changed(together, finding)
-    achieved = _total(before[0]) - _total(play(together)[0])
+        together = changed(together, finding)
+    achieved = total(before[0]) - total(play(together)[0])
     lost_money = sum(each.true for each in missed)
     return rows, missed, 1 - achieved / (achieved + lost_money) if achieved else 1.0
 
 
-class _Player:
+class Player:
     """Plays estates and remembers none."""
 
     def __init__(self, folder: Path, window: tuple[datetime, datetime]) -> None:
+        """Begin with a folder to write estates to, and the window that was seen."""
         self._folder = folder
         self._window = window
         self._count = 0
 
     def __call__(self, estate: Estate) -> Bills:
+        """Return the true bills of an estate."""
         self._count += 1
         folder = self._folder / f"played-{self._count}"
         write_estate(folder, estate)
@@ -179,7 +181,8 @@ def _costs(world: World, start: datetime, end: datetime) -> dict[str, float]:
     return dict(costs)
 
 
-def _total(costs: Mapping[str, float]) -> float:
+def total(costs: Mapping[str, float]) -> float:
+    """Return what all computes cost."""
     return sum(costs.values())
 
 
@@ -197,9 +200,9 @@ def _row(
     if any(AFTER_OTHERS in note for note in finding["pillar_notes"]):
         for other in findings:
             if other["resource_id"] == key and other["id"] != finding["id"]:
-                base = _changed(base, other)
+                base = changed(base, other)
         was = play(base)
-    after = play(_changed(base, finding))
+    after = play(changed(base, finding))
     to_come = was[1].get(key, 0.0) - after[1].get(key, 0.0)
     hours = (DAYS - SEEN_DAYS) * 24
     return Row(
@@ -219,7 +222,7 @@ def _row(
     )
 
 
-def _changed(estate: Estate, finding: Arm) -> Estate:
+def changed(estate: Estate, finding: Arm) -> Estate:
     """Return the estate with a finding's change in place from the first day."""
     key, after = finding["resource_id"], finding["change"]["after"]
     match finding["detector"]:

@@ -74,17 +74,7 @@ class Seen:
         """Return how much longer work takes; people at an instance must not notice at all."""
         if isinstance(self.case, ClusterCase):
             return sizing.stretch(self.use, self.size, size)
-        return SAME if self._comfortable(size) else None
-
-    def _comfortable(self, size: Size) -> bool:
-        """Tell whether 95 % of active minutes take at most 70 % of its CPUs (methods §3.2a)."""
-        if size.vcpus >= self.size.vcpus:
-            return True
-        active = self.use.cpu_at_work
-        if active is None or not self.use.busy_minutes:
-            return False
-        needed = active.quantile(0.95) * self.size.vcpus
-        return needed <= sizing.DEVELOPMENT_CPU * size.vcpus
+        return SAME if sizing.comfortable(self.use, self.size, size) else None
 
 
 def seen(case: Machines) -> Seen:

@@ -79,6 +79,16 @@ def _bottleneck(use: Histogram, limit: float) -> float:
     return float(np.average(np.maximum(1.0, SHARES / limit), weights=use.minutes))
 
 
+def comfortable(use: Use, now: Size, then: Size) -> bool:
+    """Tell whether 95 % of active minutes take at most 70 % of a size's CPUs (methods §3.2a)."""
+    if then.vcpus >= now.vcpus:
+        return True
+    active = use.cpu_at_work
+    if active is None or not use.busy_minutes:
+        return False
+    return active.quantile(0.95) * now.vcpus <= DEVELOPMENT_CPU * then.vcpus
+
+
 def memory_fits(use: Use, now: Size, then: Size, *, share: float = BATCH_MEMORY) -> bool:
     """Tell whether the highest memory ever seen takes no more than `share` of the target's.
 
