@@ -4,9 +4,9 @@
 
 Each virtual machine of Bitbrains and each long job of SURF is one machine. Its size is chosen by
 the product's rule for machines that people work at: 95 % of active minutes take at most 70 % of the
-CPUs. A minute of the second half violates it where it needs more than that share of the chosen size.
-The traces tell no use of memory, so CPUs alone are judged. Beside it: sizes that hold the highest
-use, and the mean use, of the first half.
+CPUs. A minute of the second half violates it where it needs more than that share of the chosen
+size. The traces tell no use of memory, so CPUs alone are judged. Beside it: sizes that hold the
+highest use, and the mean use, of the first half.
 """
 
 import argparse

@@ -9,6 +9,16 @@ from optimizer.analysis.confidence import calibrate, grade, next_month
 from optimizer.model import Basis, Estimate, Level
 
 
+def test_the_interval_of_four_weeks_holds_the_month_to_come_four_times_in_five() -> None:
+    random = np.random.default_rng(1)
+    inside = 0
+    for _ in range(400):
+        days = random.normal(10.0, 4.0, 58)
+        said = next_month(days[:28], days_per_month=30)
+        inside += said.p10 <= days[28:].sum() <= said.p90
+    assert 0.75 <= inside / 400 <= 0.88
+
+
 @given(st.lists(st.floats(-100, 1000), min_size=1, max_size=60))
 def test_p50_is_the_mean_and_lies_inside(daily: list[float]) -> None:
     estimate = next_month(np.asarray(daily), days_per_month=30)
