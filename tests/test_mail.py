@@ -16,9 +16,11 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 from pydantic import SecretStr
 
+from optimizer.analysis.anomalies import Anomaly
+from optimizer.analysis.forecast import MonthEnd
 from optimizer.config import MailSettings
 from optimizer.errors import MailError
-from optimizer.model import Claim, How, Problem
+from optimizer.model import Claim, Estimate, How, Problem
 from optimizer.remediation.outcomes import Measured
 from optimizer.report.mail import (
     mailed_before,
@@ -69,6 +71,31 @@ def test_the_overview_has_week_month_saving_and_proof() -> None:
         "95.00 USD",
         "90 % interval 80.00 to 105; promised 100 USD; 1 applied",
     )
+
+
+def test_the_month_to_come_and_a_day_out_of_the_ordinary_are_told() -> None:
+    last = max(analysis_of().daily_spend)
+    ended = MonthEnd(
+        actual=100.0,
+        total=Estimate(p10=900.0, p50=1000.0, p90=1200.0),
+        method="flat7",
+        wape=0.04,
+        bias=0.0,
+    )
+    odd = Anomaly(day=last, actual=500.0, expected=240.0, z=9.0, level_shift=False)
+    analysis = replace(analysis_of(), month_end=ended, anomalies=(odd,))
+    figures = {f.label: (f.value, f.note) for f in view_of(analysis=analysis).figures}
+    assert figures["Expected this month"] == (
+        "1,000 USD",
+        "900 to 1,200 USD at 80 %; by the level of the last week, 4% off on its own history",
+    )
+    assert figures[f"Out of the ordinary: {last:%A, %Y-%m-%d}"] == (
+        "500 USD",
+        "240 USD is usual on that weekday",
+    )
+    old = replace(odd, day=last - timedelta(days=7))
+    labels = {f.label for f in view_of(analysis=replace(analysis, anomalies=(old,))).figures}
+    assert not any(label.startswith("Out of") for label in labels)
 
 
 def test_five_findings_are_shown_and_the_rest_counted() -> None:

@@ -98,7 +98,7 @@ def machines_of(home: Path) -> Iterator[Machine]:
     catalogue = snapshot()
     end = seen["day"].max() + pd.Timedelta(days=1)
     for row in resources.to_dict("records"):
-        size = catalogue.size(row["sku"] or "")
+        size = catalogue.size(str(row["sku"]))
         mine = seen[seen["resource_id"] == row["resource_id"]]
         if size is None or mine.empty:
             continue

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
+from optimizer.analysis.anomalies import AnomalyRules, anomalies
 from optimizer.analysis.assemble import Bill, Estate, build
 from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.confidence import MAX_NMBE, grade
 from optimizer.analysis.detectors import CannotAssessError, Detector, Proposal
 from optimizer.analysis.features import Frames
+from optimizer.analysis.forecast import month_end
 from optimizer.analysis.joint import Joint, Move, estimate, overlaid
 from optimizer.analysis.pools import pools_of
 from optimizer.analysis.rates import Rate
@@ -32,6 +34,8 @@ IGNORE_TAG = "optimizer:ignore"
 
 _LEVELS = tuple(Level)
 _COMPUTES = frozenset(Kind) - {Kind.POOL}
+_WHOLE_DAYS = AnomalyRules(incomplete_days=0)
+"""The days of an estate's bill are whole: `build` left the others out."""
 _NOTHING = "It saves nothing by itself: what it may cost stands in the evidence."
 _AFTER_OTHERS = "Saves this much once the other changes of this resource are made."
 
@@ -87,6 +91,7 @@ def judge(
     found.sort(key=lambda item: (-_p50(item.finding), item.finding.id))
     joint = Joint(cases=estate.cases, moves=tuple(item.move for item in found))
     together = joint.together([item.finding.id for item in found])
+    daily_spend = _daily_spend(estate.bill)
     return Analysis(
         currency=estate.bill.currency,
         window=estate.window,
@@ -102,7 +107,9 @@ def judge(
             for resource_id, case in estate.cases.items()
             if case.calibration is not None
         },
-        daily_spend=_daily_spend(estate.bill),
+        daily_spend=daily_spend,
+        month_end=month_end(daily_spend),
+        anomalies=anomalies(daily_spend, through=estate.bill.end, rules=_WHOLE_DAYS),
         formulas={item.finding.id: item.formula for item in found},
         sensitivity={item.finding.id: item.sensitivity for item in found},
         series={

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optimizer.analysis.anomalies import Anomaly
+from optimizer.analysis.forecast import MonthEnd
 from optimizer.analysis.rate_savings import RateSavings
 from optimizer.model import Basis, Estimate, Finding, NotAssessed, Resource, Window
 
@@ -77,6 +79,10 @@ class Analysis:
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     daily_spend: Mapping[date, float] = field(default_factory=dict)
     """Whole billed days of the window."""
+    month_end: MonthEnd | None = None
+    """What the month under way will have cost; None: less than a week is billed."""
+    anomalies: tuple[Anomaly, ...] = ()
+    """Billed days out of the ordinary, oldest first."""
     formulas: Mapping[str, str] = field(default_factory=dict)
     """By finding id: how its saving comes about, with the numbers in it."""
     sensitivity: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

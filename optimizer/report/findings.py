@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict
 
+from optimizer.analysis.forecast import MonthEnd
 from optimizer.analysis.result import Analysis, Calibration
 from optimizer.model import Basis, Change, Effects, Effort, Finding, NotAssessed
 from optimizer.report.words import (
@@ -77,6 +78,26 @@ def change_words(change: Change) -> str:
     return (
         f"{setting_name(change.setting)}: "
         f"{setting_value(change.before)} → {setting_value(change.after)}"
+    )
+
+
+_METHODS = {
+    "flat7": "the level of the last week",
+    "flat28": "the level of the last four weeks",
+    "damped_drift": "a damped drift",
+    "holt_winters": "Holt-Winters",
+    "median": "the median of three methods",
+}
+
+
+def month_end_words(ended: MonthEnd, currency: str) -> str:
+    """Return what the month under way will cost, how sure that is and how it was told."""
+    missed = "too short a history to judge it"
+    if ended.wape is not None:
+        missed = f"{ended.wape:.0%} off on its own history"
+    return (
+        f"{interval(ended.total.p10, ended.total.p90)} {currency} at 80 %; by "
+        f"{_METHODS[ended.method]}, {missed}"
     )
 
 

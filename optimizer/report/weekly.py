@@ -5,11 +5,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.result import Analysis
 from optimizer.model import Claim, Finding, How, NotAssessed, Problem
 from optimizer.remediation.outcomes import ClaimReport, Verification
 from optimizer.report.changes import measured_words
-from optimizer.report.findings import owner_words
+from optimizer.report.findings import month_end_words, owner_words
 from optimizer.report.words import (
     count,
     day,
@@ -155,6 +156,18 @@ def _figures(analysis: Analysis, verification: Verification) -> Iterator[Figure]
         value=money(analysis.spend_per_month, currency),
         note="a month of 730 h",
     )
+    if ended := analysis.month_end:
+        yield Figure(
+            label="Expected this month",
+            value=money(ended.total.p50, currency),
+            note=month_end_words(ended, currency),
+        )
+    for odd in _lately(analysis):
+        yield Figure(
+            label=f"Out of the ordinary: {odd.day:%A, %Y-%m-%d}",
+            value=money(odd.actual, currency),
+            note=f"{money(odd.expected, currency)} is usual on that weekday",
+        )
     yield Figure(
         label="Saving found, a month",
         value=money(saving.p50, currency),
@@ -166,6 +179,14 @@ def _figures(analysis: Analysis, verification: Verification) -> Iterator[Figure]
         value="not yet" if measured is None else money(measured.mid, currency),
         note="; ".join(_came_of(verification)),
     )
+
+
+def _lately(analysis: Analysis) -> Iterator[Anomaly]:
+    """Yield the last anomaly, if it is of the week that the mail speaks of."""
+    if week := last_week(analysis.daily_spend):
+        last, _ = week
+        recent = [odd for odd in analysis.anomalies if (last - odd.day).days < _DAYS_A_WEEK]
+        yield from recent[-1:]
 
 
 def _came_of(verification: Verification) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.features import deployment_features
 from optimizer.analysis.queueing import mean_wait
-from optimizer.analysis.serving import Demand
+from optimizer.analysis.serving import Demand, autoscaled, fitted_cpu
 from optimizer.model import AutoscaleRules, DeploymentSettings, How, Kind, Resource
 from optimizer.remediation.requirements import az_cli, permissions
 from optimizer.store import tables
@@ -109,3 +109,14 @@ def test_a_capacity_is_a_patch_of_the_deployment() -> None:
     assert '{"sku": {"name": "Default", "capacity": 1}}' in az_cli(document, change)
     kind = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments"
     assert permissions(How.PATCH, arm_id) == (f"{kind}/read", f"{kind}/write")
+
+
+def test_after_a_step_an_hour_passes_before_the_next() -> None:
+    counts = autoscaled(np.zeros(130), DEMAND, AutoscaleRules(least=1, most=4))
+    assert counts[::5].tolist() == [4.0] + [3.0] * 12 + [2.0] * 12 + [1.0]
+
+
+def test_a_day_of_hours_tells_what_a_request_takes() -> None:
+    asked = np.arange(24.0)
+    assert fitted_cpu(0.1 + 0.01 * asked, asked) == pytest.approx((0.1, 0.01))
+    assert fitted_cpu(0.1 + 0.01 * asked[:23], asked[:23]) is None

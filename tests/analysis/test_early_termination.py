@@ -127,3 +127,10 @@ def test_more_slack_never_stops_more_at_the_first_look(
         for slack in sorted((one, other))
     )
     assert loose.stopped <= tight.stopped
+
+
+def test_the_median_is_no_mean() -> None:
+    # Means so far are 0.9, 0.1, 0.1 and 0.3: the median is 0.2, the mean 0.35.
+    seen = [np.array([value]) for value in (0.9, 0.1, 0.1, 0.3)]
+    assert not MedianStopping().stops(seen[3], seen, 1)
+    assert MedianStopping().stops(seen[1], seen, 1)
