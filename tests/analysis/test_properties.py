@@ -1,6 +1,6 @@
 """The properties of methods §10 that are about cases and their totals.
 
-3, 4, 5 and 6 stand beside the replay, splitting of exports (8) beside the import, 17 and 18 beside
+4, 5 and 6 stand beside the replay, splitting of exports (8) beside the import, 17 and 18 beside
 commitments and forecast.
 """
 
@@ -73,13 +73,29 @@ def test_property_12_applying_everything_leaves_nothing_to_find(case: ClusterCas
 
 @COUNTED
 @given(clusters())
-def test_parts_sum_to_the_whole_and_the_whole_to_less_than_the_spend(case: ClusterCase) -> None:
+def test_properties_1_and_15_parts_sum_to_the_whole_and_the_whole_to_less_than_the_spend(
+    case: ClusterCase,
+) -> None:
     analysis = judged(case)
     total = analysis.saving_per_month
     assert sum(part.p50 for part in analysis.by_detector.values()) == pytest.approx(total.p50)
     paid = case.hours(case.settings).sum() * case.rate.per_hour
     assert total.p50 <= case.window.per_month(float(paid)) + 1e-6
     assert total.p10 <= total.p50 <= total.p90
+
+
+@COUNTED
+@given(clusters())
+def test_property_3_there_is_a_node_paid_for_whatever_works(case: ClusterCase) -> None:
+    assert (case.hours(case.settings, 60) * 60 >= case.features.demand - 1e-9).all()
+    assert case.hours(case.settings).min() >= 0
+
+
+@COUNTED
+@given(clusters(), st.sampled_from([60, 600, 3600]))
+def test_property_11_minutes_hours_and_days_add_up_alike(case: ClusterCase, step: int) -> None:
+    fine = case.hours(case.settings, step).reshape(round(case.window.days), -1).sum(axis=1)
+    assert fine == pytest.approx(case.hours(case.settings))
 
 
 @st.composite
