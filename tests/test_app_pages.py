@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from optimizer.app import launch
-from optimizer.app.data import followed
+from optimizer.app.data import changed_ns, followed
 from optimizer.app.words import dateline, diff_text, literal
 from optimizer.errors import LedgerError
 from optimizer.model import Effects, Estimate, How
@@ -90,6 +90,15 @@ def test_an_empty_home_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     assert error.value.replace("\\", "") == (
         f"Nothing was collected into {tmp_path} yet; run `optimizer collect` first."
     )
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_no_error(tmp_path: Path) -> None:
+    gone, there = tmp_path / "ledger.sqlite-wal", tmp_path / "ledger.sqlite"
+    gone.symlink_to(tmp_path / "nowhere")  # listed in its folder, and not to be found
+    there.touch()
+    assert gone in set(tmp_path.glob("ledger.sqlite*"))
+    assert changed_ns(gone) == 0
+    assert changed_ns(there) == there.stat().st_mtime_ns
 
 
 def test_looks_are_for_light_and_dark_and_nothing_is_reported_home() -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
@@ -75,7 +76,16 @@ def followed(work: Work) -> Generator[Outcome | Run, None, None]:
 def _version(used: Settings) -> int:
     """Return what changes whenever the lake or the ledger does."""
     files = [*used.lake.rglob("*.parquet"), *used.home.glob("ledger.sqlite*")]
-    return max((file.stat().st_mtime_ns for file in files), default=0)
+    return max(map(changed_ns, files), default=0)
+
+
+def changed_ns(file: Path) -> int:
+    """Return when a file was last written; 0 where it has gone meanwhile."""
+    # Whoever closes the ledger last removes its `-wal`, between our listing and our look.
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 # Shared, not copied: an analysis is frozen, and 26 MB for a small estate.
