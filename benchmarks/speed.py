@@ -4,7 +4,7 @@
 
 A day of one-minute samples is written to Parquet in node order, as collectors write it. Rounds are
 interleaved and each figure is the median of their ratios, so that a noisy machine does not matter.
-The answers of both sides must be equal, or nothing is printed.
+Quantiles and replayed settings must equal those worked out the other way, or nothing is printed.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 from pydantic import SecretStr
 
-from optimizer.analysis.anomalies import Anomaly
+from optimizer.analysis.anomalies import Anomaly, Part
 from optimizer.analysis.forecast import MonthEnd
 from optimizer.config import MailSettings
 from optimizer.errors import MailError
@@ -93,6 +93,12 @@ def test_the_month_to_come_and_a_day_out_of_the_ordinary_are_told() -> None:
         "500 USD",
         "240 USD is usual on that weekday",
     )
+    moved = Part(component="vm", resource_id="/computes/big", change=-90.0)
+    told = replace(analysis, anomalies=(replace(odd, parts=(moved,)),))
+    notes = [f.note for f in view_of(analysis=told).figures if f.label.startswith("Out of")]
+    assert notes == [
+        "240 USD is usual on that weekday; most of it big (vm), −90.00 USD",
+    ]
     old = replace(odd, day=last - timedelta(days=7))
     labels = {f.label for f in view_of(analysis=replace(analysis, anomalies=(old,))).figures}
     assert not any(label.startswith("Out of") for label in labels)

@@ -40,9 +40,9 @@ class AnomalyRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What moved a day: one meter of one resource."""
+    """What moved a day: one component of the cost of one resource."""
 
-    meter: str
+    component: str
     resource_id: str
     change: float
     """Against its mean over the week before."""
@@ -74,8 +74,12 @@ def robust_z(history: Floats, value: float) -> float | None:
     17.99
     """
     median = float(np.median(history))
-    spread = _MAD_TO_SIGMA * float(np.median(np.abs(history - median)))
+    spread = _spread(history - median)
     return (value - median) / spread if spread > 0 else None
+
+
+def _spread(deviations: Floats) -> float:
+    return _MAD_TO_SIGMA * float(np.median(np.abs(deviations)))
 
 
 def anomalies(
@@ -91,7 +95,7 @@ def anomalies(
         daily: amortised cost of each day without a gap; as billed, purchases would look like
             spikes.
         through: the day on which costs were read; the two before it are not complete.
-        parts: cost by (meter, resource id) of each day, to say what moved it.
+        parts: cost by (component, resource id) of each day, to say what moved it.
         rules: the limits.
     """
     rules = rules or AnomalyRules()
@@ -122,7 +126,7 @@ def anomalies(
 def moved_by(
     day: date, parts: Mapping[date, Mapping[tuple[str, str], float]], *, most: int = 3
 ) -> tuple[Part, ...]:
-    """Return what changed most against the week before, by meter and resource."""
+    """Return what changed most against the week before, by component and resource."""
     before = [parts.get(day - timedelta(days=back), {}) for back in range(1, _WEEK + 1)]
     mean: dict[tuple[str, str], float] = defaultdict(float)
     for each in before:
@@ -132,19 +136,19 @@ def moved_by(
     changes = {key: now.get(key, 0.0) - mean.get(key, 0.0) for key in now.keys() | mean.keys()}
     largest = sorted(changes, key=lambda key: (-abs(changes[key]), key))[:most]
     return tuple(
-        Part(meter=meter, resource_id=resource_id, change=changes[meter, resource_id])
-        for meter, resource_id in largest
-        if changes[meter, resource_id]
+        Part(component=component, resource_id=resource_id, change=changes[component, resource_id])
+        for component, resource_id in largest
+        if changes[component, resource_id]
     )
 
 
 def parts_of(
     lines: Iterable[tuple[date, str, str, float]],
 ) -> dict[date, dict[tuple[str, str], float]]:
-    """Add up (day, meter, resource id, cost) for `anomalies`."""
+    """Add up (day, component, resource id, cost) for `anomalies`."""
     summed: dict[date, dict[tuple[str, str], float]] = defaultdict(lambda: defaultdict(float))
-    for day, meter, resource_id, cost in lines:
-        summed[day][meter, resource_id] += cost
+    for day, component, resource_id, cost in lines:
+        summed[day][component, resource_id] += cost
     return {day: dict(of_day) for day, of_day in summed.items()}
 
 
@@ -170,8 +174,7 @@ def _scored(costs: Floats, rules: AnomalyRules) -> tuple[Floats, Floats, Floats]
         expected[day] = np.exp(centre)
         residual = float(logs[day]) - centre
         if len(residuals) >= _WEEK:
-            spread = _MAD_TO_SIGMA * float(np.median(np.abs(residuals)))
-            scores[day] = residual / max(spread, 0.01)
+            scores[day] = residual / max(_spread(np.array(residuals)), 0.01)
         same = scores[day] * scores[day - 1] > 0
         if same and min(abs(scores[day]), abs(scores[day - 1])) >= rules.nominal_z:
             shifts[day] = 1

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from optimizer.analysis.case import SECONDS_PER_DAY, Case, Saving
+from optimizer.analysis.case import NOTHING_FELT, SECONDS_PER_DAY, Case, Saving
 from optimizer.analysis.commitments import HOURS_PER_DAY
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import Benefit, CostLine
@@ -100,11 +100,7 @@ class CommitmentCase(Case[PoolSettings]):
 
     def effects(self, after: PoolSettings, before: PoolSettings) -> Effects:  # noqa: ARG002
         """Return what people and jobs feel: nothing, it is a way to pay."""
-        return Effects(
-            extra_waiting_minutes_per_month=0.0,
-            extra_restarts_per_month=0.0,
-            runtime_stretch=1.0,
-        )
+        return NOTHING_FELT
 
     def series(self, after: PoolSettings) -> Series:  # noqa: ARG002
         """Return machines covered and machines committed on each day."""
@@ -148,9 +144,12 @@ def commitments_of(
         resource = _resource(benefit)
         resources[resource.resource_id] = resource
         mine = [line for line in covered if _serves(benefit, line)]
-        reason = _why_not(benefit, mine, alone=groups.count(group) == 1)
-        if reason is not None or benefit.utilisation is None:
-            refused[resource.resource_id] = reason or ""
+        if benefit.utilisation is None:
+            refused[resource.resource_id] = "Azure told no use of it."
+            continue
+        unpriced = _unpriced(benefit.utilisation, mine, alone=groups.count(group) == 1)
+        if unpriced is not None:
+            refused[resource.resource_id] = unpriced
             continue
         hours = np.zeros(round(billed.days))
         for line in mine:
@@ -170,13 +169,12 @@ def commitments_of(
     return Commitments(resources=resources, cases=cases, unassessable=refused)
 
 
-def _why_not(benefit: Benefit, mine: list[CostLine], *, alone: bool) -> str | None:
-    if benefit.utilisation is None:
-        return "Azure told no use of it."
-    told = f"It is used to {benefit.utilisation:.0%}, but what it costs is not known: "
+def _unpriced(utilisation: float, mine: list[CostLine], *, alone: bool) -> str | None:
+    """Return why the bill does not tell what a commitment costs; None: it does."""
+    told = f"It is used to {utilisation:.0%}, but what it costs is not known: "
     if not alone:
         return f"{told}several commitments cover the same hours of the bill."
-    if not mine or benefit.utilisation <= 0:
+    if not mine or utilisation <= 0:
         return f"{told}it covered no hour of a compute that was collected."
     return None
 

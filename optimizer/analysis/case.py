@@ -26,6 +26,12 @@ SECONDS_PER_DAY = 86_400
 SERIES_STEP_SECONDS = 600
 
 
+NOTHING_FELT = Effects(
+    extra_waiting_minutes_per_month=0.0, extra_restarts_per_month=0.0, runtime_stretch=1.0
+)
+"""Of another way to pay: people and jobs notice nothing."""
+
+
 class CannotAssessError(OptimizerError):
     """The question cannot be answered for this case; the text says why."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
-from optimizer.analysis.anomalies import AnomalyRules, anomalies
+from optimizer.analysis.anomalies import AnomalyRules, anomalies, parts_of
 from optimizer.analysis.assemble import Bill, Estate, build
 from optimizer.analysis.case import Assumptions, Case
 from optimizer.analysis.confidence import MAX_NMBE, grade
@@ -109,7 +109,15 @@ def judge(
         },
         daily_spend=daily_spend,
         month_end=month_end(daily_spend),
-        anomalies=anomalies(daily_spend, through=estate.bill.end, rules=_WHOLE_DAYS),
+        anomalies=anomalies(
+            daily_spend,
+            through=estate.bill.end,
+            parts=parts_of(
+                (line.day, line.component, line.resource_id or line.workspace_id, line.cost)
+                for line in estate.bill.lines
+            ),
+            rules=_WHOLE_DAYS,
+        ),
         formulas={item.finding.id: item.formula for item in found},
         sensitivity={item.finding.id: item.sensitivity for item in found},
         series={

@@ -217,13 +217,12 @@ class MonthEnd:
 
 
 def month_end(
-    daily: Mapping[date, float], *, adjustments: Mapping[date, float] | None = None
+    daily: Mapping[date, float],
 ) -> MonthEnd | None:
     """Return the month of the day after the last one known: actual to date and the rest forecast.
 
     Args:
         daily: spend of whole billed days, without a gap.
-        adjustments: what known commitments and planned changes add on a day to come.
     """
     if not daily:
         return None
@@ -237,13 +236,10 @@ def month_end(
     if rest is None:
         return None
     actual = sum(spend for day, spend in daily.items() if day >= first)
-    known = actual + sum(
-        amount for day, amount in (adjustments or {}).items() if next_day <= day < end
-    )
     return MonthEnd(
         actual=actual,
         total=Estimate(
-            p10=known + rest.total.p10, p50=known + rest.total.p50, p90=known + rest.total.p90
+            p10=actual + rest.total.p10, p50=actual + rest.total.p50, p90=actual + rest.total.p90
         ),
         method=rest.method,
         wape=rest.accuracy.wape if rest.accuracy else None,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from optimizer.analysis.case import SECONDS_PER_DAY, Case, Saving
+from optimizer.analysis.case import NOTHING_FELT, SECONDS_PER_DAY, Case, Saving
 from optimizer.analysis.commitments import HOURS_PER_DAY, flexibility_ratio, held_level
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import CostLine
@@ -157,11 +157,7 @@ class PoolCase(Case[PoolSettings]):
 
     def effects(self, after: PoolSettings, before: PoolSettings) -> Effects:  # noqa: ARG002
         """Return what people and jobs feel: nothing, it is a way to pay."""
-        return Effects(
-            extra_waiting_minutes_per_month=0.0,
-            extra_restarts_per_month=0.0,
-            runtime_stretch=1.0,
-        )
+        return NOTHING_FELT
 
     def series(self, after: PoolSettings) -> Series:
         """Return units used, paid for by the hour, and paid for under `after`."""

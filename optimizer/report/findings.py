@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict
 
+from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.forecast import MonthEnd
 from optimizer.analysis.result import Analysis, Calibration
 from optimizer.model import Basis, Change, Effects, Effort, Finding, NotAssessed
@@ -98,6 +99,19 @@ def month_end_words(ended: MonthEnd, currency: str) -> str:
     return (
         f"{interval(ended.total.p10, ended.total.p90)} {currency} at 80 %; by "
         f"{_METHODS[ended.method]}, {missed}"
+    )
+
+
+def anomaly_words(odd: Anomaly, currency: str) -> str:
+    """Return what is usual on that weekday, and what moved the day most."""
+    usual = f"{money(odd.expected, currency)} is usual on that weekday"
+    if not odd.parts:
+        return usual
+    most = odd.parts[0]
+    sign = "+" if most.change > 0 else "−"
+    return (
+        f"{usual}; most of it {resource_name(most.resource_id)} ({most.component}), "
+        f"{sign}{money(abs(most.change), currency)}"
     )
 
 

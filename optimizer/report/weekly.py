@@ -10,7 +10,7 @@ from optimizer.analysis.result import Analysis
 from optimizer.model import Claim, Finding, How, NotAssessed, Problem
 from optimizer.remediation.outcomes import ClaimReport, Verification
 from optimizer.report.changes import measured_words
-from optimizer.report.findings import month_end_words, owner_words
+from optimizer.report.findings import anomaly_words, month_end_words, owner_words
 from optimizer.report.words import (
     count,
     day,
@@ -166,7 +166,7 @@ def _figures(analysis: Analysis, verification: Verification) -> Iterator[Figure]
         yield Figure(
             label=f"Out of the ordinary: {odd.day:%A, %Y-%m-%d}",
             value=money(odd.actual, currency),
-            note=f"{money(odd.expected, currency)} is usual on that weekday",
+            note=anomaly_words(odd, currency),
         )
     yield Figure(
         label="Saving found, a month",

@@ -90,16 +90,16 @@ def test_days_of_nothing_are_no_trouble() -> None:
 
 def test_it_is_said_what_moved_the_day() -> None:
     lines = [
-        (START + timedelta(days=day), meter, who, cost)
+        (START + timedelta(days=day), component, who, cost)
         for day in range(8)
-        for meter, who, cost in (("NC6s v3", "/a", 10.0), ("D4 v3", "/b", 5.0))
+        for component, who, cost in (("vm", "/a", 10.0), ("disk", "/b", 5.0))
     ]
     day = START + timedelta(days=7)
-    lines += [(day, "NC6s v3", "/a", 90.0), (day, "ND40", "/new", 30.0)]
+    lines += [(day, "vm", "/a", 90.0), (day, "vm", "/new", 30.0)]
     parts = moved_by(day, parts_of(lines))
-    assert [(part.meter, part.resource_id) for part in parts] == [
-        ("NC6s v3", "/a"),
-        ("ND40", "/new"),
+    assert [(part.component, part.resource_id) for part in parts] == [
+        ("vm", "/a"),
+        ("vm", "/new"),
     ]
     assert [part.change for part in parts] == pytest.approx([90.0, 30.0])
 

@@ -72,8 +72,8 @@ class SerialTraining(Detector[ClusterCase]):
             ),
             evidence={
                 "nodes_for_one": nodes,
-                "job_yaml": f"resources: {{instance_count: {nodes}}}, or for a sweep "
-                f"limits: {{max_concurrent_trials: {nodes} times as many}}",
+                "batch_yaml": f"resources: {{instance_count: {nodes}}}",
+                "sweep_yaml": f"limits: {{max_concurrent_trials: <today's × {nodes}>}}",
             },
             confidence=Level.MEDIUM,
         )

@@ -19,7 +19,7 @@ class UnderusedCommitment(Detector[CommitmentCase]):
     order: ClassVar = 91
 
     full_use: float = 0.8
-    """Share from which on a commitment counts as used; the usual discounts break even below it."""
+    """Share from which on a commitment counts as used: the FinOps Foundation's waterline."""
 
     def propose(self, case: CommitmentCase, assumptions: Assumptions) -> Proposal | None:
         """Report what goes unused; nothing is claimed, as it can hardly be given back."""

@@ -8,7 +8,7 @@ from optimizer.app.words import dateline, figure
 from optimizer.model import Claim, NotAssessed
 from optimizer.remediation.outcomes import Verification
 from optimizer.report.changes import measured_words
-from optimizer.report.findings import month_end_words
+from optimizer.report.findings import anomaly_words, month_end_words
 from optimizer.report.words import (
     count,
     interval,
@@ -86,10 +86,9 @@ def _charts(found: Analysis) -> None:
                     f"Expected this month: {expected}, {month_end_words(ended, found.currency)}."
                 )
             for odd in found.anomalies:
-                usual = money(odd.expected, found.currency)
                 st.caption(
                     f"Out of the ordinary: {odd.day:%A, %Y-%m-%d} at "
-                    f"{money(odd.actual, found.currency)}; {usual} is usual on that weekday."
+                    f"{money(odd.actual, found.currency)}; {anomaly_words(odd, found.currency)}."
                 )
 
 
