@@ -5,19 +5,24 @@ from typing import ClassVar
 
 from optimizer.analysis.case import Assumptions
 from optimizer.analysis.commitments import (
+    HOURS_PER_DAY,
     Purchase,
     PurchaseRules,
     back_test,
     ladder,
     look_back_rule,
     purchase,
+    utilisation,
     veto,
 )
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
+from optimizer.analysis.forecast import DAYS_PER_WEEK, HourlyForecast, forecast_hours
 from optimizer.analysis.pools import PoolCase
 from optimizer.model import Effort, How, Kind, Level, Source
 
 _AZURE_TERMS = {"1y": "P1Y", "3y": "P3Y"}
+_THIRDS = (1 / 6, 1 / 2, 5 / 6)
+"""The middles of three equally likely ranges: what they use on average is the expectation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,9 @@ class UncoveredSteadyUse(Detector[PoolCase]):
             horizon_days=self.backtest_horizon_days,
         )
         share = tested.share_of_oracle if tested else None
+        ahead = self._ahead(case)
+        expected = utilisation(ahead.quantiles, bought.now) if ahead else None
+        declines = expected is not None and expected < bought.break_even_utilisation
         return Proposal(
             setting="Microsoft.Capacity/reservationOrders",
             before=None,
@@ -130,10 +138,13 @@ class UncoveredSteadyUse(Detector[PoolCase]):
                 "backtest_purchases": tested.purchases if tested else None,
                 "backtest_share_of_best": None if share is None else round(share, 3),
                 "backtest_losing_share": tested.losing_share if tested else None,
+                "forecast_utilisation": None if expected is None else round(expected, 3),
+                "forecast_days": self.backtest_horizon_days,
+                "forecast_method": ahead.method if ahead else None,
             },
             effort=Effort.PURCHASE,
             risk=Level.HIGH if bought.worst_per_hour < 0 else Level.MEDIUM,
-            confidence=Level.MEDIUM,
+            confidence=Level.LOW if declines else Level.MEDIUM,
             pillar_notes=(
                 (
                     "Azure Machine Learning gets the discount only with instance size flexibility "
@@ -146,4 +157,11 @@ class UncoveredSteadyUse(Detector[PoolCase]):
                     f"yours were {bought.utilisation:.0%}."
                 ),
             ),
+        )
+
+    def _ahead(self, case: PoolCase) -> HourlyForecast | None:
+        """Forecast the hours that the back-test's horizon holds, by the better of two methods."""
+        days = self.backtest_horizon_days
+        return forecast_hours(
+            case.uncovered, days * HOURS_PER_DAY, _THIRDS, back_test_weeks=days // DAYS_PER_WEEK
         )
