@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from optimizer.errors import LedgerError
-from optimizer.store.ledger import INTENDED, Ledger, RunRow, Snooze, StepRow, new_run_id
+from optimizer.store.ledger import (
+    INTENDED,
+    Approval,
+    Ledger,
+    RunRow,
+    Snooze,
+    StepRow,
+    new_run_id,
+)
 from tests.changes import NOW_UTC, new_ledger
 
 RUN = RunRow(
@@ -127,6 +135,22 @@ def test_the_latest_snooze_of_a_finding_holds_until_it_ends(ledger: Ledger) -> N
         ledger.snooze(snooze)
     assert ledger.snoozes(NOW_UTC) == (day, replace(week, finding_id="f2"))
     assert ledger.snoozes(NOW_UTC + timedelta(days=2)) == (replace(week, finding_id="f2"),)
+
+
+def test_every_approval_of_a_plan_is_told_oldest_first(ledger: Ledger) -> None:
+    first = Approval(
+        plan_digest="d1",
+        plan_id="plan-1",
+        who="ben",
+        at_utc=NOW_UTC,
+        until_utc=NOW_UTC + timedelta(days=7),
+        comment="after the release",
+    )
+    ended = replace(first, who="cleo", until_utc=NOW_UTC - timedelta(days=1), comment="")
+    for approval in (first, replace(first, plan_digest="d2"), ended):
+        ledger.approve(approval)
+    assert ledger.approvals("d1") == (first, ended)
+    assert ledger.approvals("d3") == ()
 
 
 def test_run_ids_can_be_typed_and_differ() -> None:

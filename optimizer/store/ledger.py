@@ -98,6 +98,18 @@ _SNOOZES = sa.Table(
     sa.Column("until_utc", _Moment, nullable=False),
 )
 
+_APPROVALS = sa.Table(
+    "approvals",
+    _SCHEMA,
+    sa.Column("row", sa.Integer, primary_key=True),
+    sa.Column("plan_digest", sa.Text, nullable=False, index=True),
+    sa.Column("plan_id", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("at_utc", _Moment, nullable=False),
+    sa.Column("until_utc", _Moment, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
@@ -145,6 +157,18 @@ class Snooze:
     author: str
     reason: str
     until_utc: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's word that a plan may be applied, until a moment."""
+
+    plan_digest: str
+    plan_id: str
+    who: str
+    at_utc: datetime
+    until_utc: datetime
+    comment: str
 
 
 class Ledger:
@@ -262,6 +286,19 @@ class Ledger:
             latest = {row["finding_id"]: Snooze(**row) for row in rows}
         return tuple(snooze for snooze in latest.values() if snooze.until_utc > at_utc)
 
+    def approve(self, approval: Approval) -> None:
+        """Keep an approval."""
+        with self._connect() as connection:
+            connection.execute(_APPROVALS.insert().values(_fields(approval)))
+
+    def approvals(self, plan_digest: str) -> tuple[Approval, ...]:
+        """Return every approval of a plan, oldest first; the caller judges which still hold."""
+        columns = [column for column in _APPROVALS.c if column is not _APPROVALS.c.row]
+        query = sa.select(*columns).where(_APPROVALS.c.plan_digest == plan_digest)
+        with self._connect() as connection:
+            rows = connection.execute(query.order_by(_APPROVALS.c.row)).mappings()
+            return tuple(Approval(**row) for row in rows)
+
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
         """Yield a transaction on a ledger that is there, and speak plainly of what goes wrong."""
@@ -288,9 +325,8 @@ class Ledger:
                 raise LedgerError(
                     f"The ledger {self._path} was written by a newer optimizer: upgrade this one."
                 )
-            if version < _SCHEMA_VERSION:
-                _SCHEMA.create_all(connection)
-                connection.execute(sa.text(f"PRAGMA user_version = {_SCHEMA_VERSION}"))
+            _SCHEMA.create_all(connection)
+            connection.execute(sa.text(f"PRAGMA user_version = {_SCHEMA_VERSION}"))
 
 
 def new_run_id(kind: str, digest: str, started_utc: datetime, runs_before: int) -> str:
@@ -306,7 +342,7 @@ def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _fields(row: RunRow | StepRow | Snooze) -> dict[str, Any]:
+def _fields(row: RunRow | StepRow | Snooze | Approval) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
