@@ -121,7 +121,7 @@ def demo(
     programs.end_cleanly_when_told()
     folder = programs.fresh_demo_home(load_settings(os.environ, home=home).home)
     with programs.emulator(programs.sample_estate()) as azure:
-        environment = {**azure.environment, "OPTIMIZER_HOME": str(folder)}
+        environment = {**azure.environment, **programs.demo_environment(folder)}
         settings = load_settings({**os.environ, **environment}, home=folder)
         with progress() as advance:
             pipeline.collect(settings, progress=advance)
@@ -129,7 +129,7 @@ def demo(
         print_analysis(analysis)
         first = analysis.findings[0].id if analysis.findings else "FINDING"
         if not with_app:  # the emulator is about to end
-            environment = {"OPTIMIZER_HOME": str(folder)}
+            environment = programs.demo_environment(folder)
         script = folder / "environment.sh"
         script.write_text(programs.export_lines(environment), encoding="utf-8")
         where = ", in a second terminal" if with_app else ""
@@ -431,14 +431,41 @@ def verify(*, home: Home = None, as_json: AsJson = False) -> None:
 
 
 @_command("history", "optimizer history")
-def history(*, home: Home = None, as_json: AsJson = False) -> None:
-    """Show what was applied and rolled back, by whom and when."""
+def history(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Prove that no entry was changed or taken out.")
+    ] = False,
+    head: Annotated[
+        str | None,
+        typer.Option(help="With --check: the head you noted once; nothing up to it is missing."),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was applied and rolled back, by whom and when.
+
+    With --check, follows the chain of all entries of the ledger instead, and prints its head: the
+    one hash that stands for them all. Note it elsewhere: a later --check with it also tells if
+    entries at the end were taken away.
+    """
     from optimizer import pipeline
     from optimizer.config import load_settings
-    from optimizer.report.changes import history_text
-    from optimizer.report.documents import history_document
+    from optimizer.errors import LedgerError
+    from optimizer.report.changes import checked_text, history_text, misfit_text
+    from optimizer.report.documents import checked_document, history_document
 
-    runs = pipeline.history(load_settings(os.environ, home=home))
+    settings = load_settings(os.environ, home=home)
+    if head is not None and not check:
+        raise typer.BadParameter("--head needs --check")
+    if check:
+        found = pipeline.check_history(settings, noted_head=(head or "").strip().lower())
+        if found.misfit is None or as_json:
+            _show(lambda: checked_document(found), lambda: checked_text(found), as_json=as_json)
+        if found.misfit is not None:
+            raise LedgerError(misfit_text(found))
+        return
+    runs = pipeline.history(settings)
     _show(lambda: history_document(runs), lambda: history_text(runs), as_json=as_json)
 
 

@@ -95,6 +95,10 @@ class Settings(_Frozen):
     """Everything that is configured."""
 
     home: Path = DEFAULT_HOME
+    ledger_url: SecretStr = Field(
+        default_factory=lambda values: SecretStr(f"sqlite:///{values['home'] / 'ledger.sqlite'}")
+    )
+    """The SQLAlchemy address of the ledger, which may hold a password."""
     azure: AzureSettings = AzureSettings()
     mail: MailSettings = MailSettings()
     analysis: AnalysisSettings = AnalysisSettings()
@@ -104,14 +108,10 @@ class Settings(_Frozen):
         """The folder of the Parquet tables."""
         return self.home / "lake"
 
-    @property
-    def ledger_url(self) -> str:
-        """The SQLAlchemy address of the ledger."""
-        return f"sqlite:///{self.home / 'ledger.sqlite'}"
-
 
 _ENVIRONMENT = {
     "OPTIMIZER_HOME": ("home",),
+    "OPTIMIZER_LEDGER_URL": ("ledger_url",),
     "OPTIMIZER_AZURE_ENDPOINT": ("azure", "endpoint"),
     "OPTIMIZER_AZURE_CA_FILE": ("azure", "ca_file"),
     "OPTIMIZER_AZURE_CREDENTIAL": ("azure", "credential"),

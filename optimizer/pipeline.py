@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from optimizer.remediation.plan import Plan
 from optimizer.scenarios import Scenario
 from optimizer.scenarios.presets import chosen, preset
 from optimizer.store import tables
+from optimizer.store.chain import Checked
 from optimizer.store.lake import Lake, start_of
 from optimizer.store.ledger import Ledger, Snooze
 from optimizer.units import floor_to_minute
@@ -369,6 +370,20 @@ def history(settings: Settings) -> tuple[Run, ...]:
     return runs(Ledger(settings.ledger_url))
 
 
+def check_history(settings: Settings, *, noted_head: str = "") -> Checked:
+    """Follow the ledger's chain; what it misses is in the answer.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    return Ledger(settings.ledger_url).check(noted_head=noted_head)
+
+
+def ledger_head(settings: Settings) -> str:
+    """Return what changes with every entry of the ledger."""
+    return Ledger(settings.ledger_url).head()
+
+
 def snooze(
     settings: Settings, finding_id: str, *, until: datetime, reason: str, author: str
 ) -> None:
@@ -382,7 +397,8 @@ def snooze(
             f"There is no finding {finding_id}; `optimizer findings` lists what there is."
         )
     Ledger(settings.ledger_url).snooze(
-        Snooze(finding_id=finding_id, author=author, reason=reason, until_utc=until)
+        Snooze(finding_id=finding_id, author=author, reason=reason, until_utc=until),
+        datetime.now(UTC),
     )
 
 

@@ -81,6 +81,14 @@ def fresh_demo_home(home: Path) -> Path:
     return folder
 
 
+def demo_environment(folder: Path) -> dict[str, str]:
+    """Return the variables that keep everything in the demo's home, whatever is configured."""
+    return {
+        "OPTIMIZER_HOME": str(folder),
+        "OPTIMIZER_LEDGER_URL": f"sqlite:///{folder / 'ledger.sqlite'}",
+    }
+
+
 def export_lines(environment: Mapping[str, str]) -> str:
     r"""Return variables as a POSIX shell takes them.
 

@@ -20,6 +20,7 @@ import pytest
 
 from optimizer.units import iso_utc, utc
 from tests.estates import write_small_estate
+from tests.postgres import Postgres, running_postgres
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,6 +128,13 @@ def small_estate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(emulator: Callable[[Path], Emulator], small_estate: Path) -> Emulator:
     """Return an emulator of the small estate, for tests that only read."""
     return emulator(small_estate)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL server; it ends with the session."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session", autouse=True)

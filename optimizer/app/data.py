@@ -16,6 +16,7 @@ from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
 
 Work: TypeAlias = Callable[[Callable[[Outcome], None]], Run]
+Version: TypeAlias = tuple[int, str]
 
 _ENTRIES = 4
 _HASH: dict[str | type[Any], Callable[[Any], Any]] = {Settings: Settings.model_dump_json}
@@ -73,15 +74,15 @@ def followed(work: Work) -> Generator[Outcome | Run, None, None]:
         yield run.result()
 
 
-def _version(used: Settings) -> int:
+def _version(used: Settings) -> Version:
     """Return what changes whenever the lake or the ledger does."""
-    files = [*used.lake.rglob("*.parquet"), *used.home.glob("ledger.sqlite*")]
-    return max(map(changed_ns, files), default=0)
+    collected_ns = max(map(changed_ns, used.lake.rglob("*.parquet")), default=0)
+    return collected_ns, pipeline.ledger_head(used)
 
 
 def changed_ns(file: Path) -> int:
     """Return when a file was last written; 0 where it has gone meanwhile."""
-    # Whoever closes the ledger last removes its `-wal`, between our listing and our look.
+    # A collection may replace it, between our listing and our look.
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:
@@ -92,12 +93,12 @@ def changed_ns(file: Path) -> int:
 @st.cache_resource(
     max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Replaying what was collected…"
 )
-def _analysis(used: Settings, version: int) -> Analysis:
+def _analysis(used: Settings, version: Version) -> Analysis:
     del version  # part of the key
     return pipeline.analyse(used)
 
 
 @st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Comparing with the bill…")
-def _verification(used: Settings, version: int) -> Verification:
+def _verification(used: Settings, version: Version) -> Verification:
     del version
     return pipeline.verify(used)

@@ -136,7 +136,7 @@ def carry_out(
                 outcome = hand.make(move, row)
             failures += outcome.status is Status.FAILED
             on_outcome(outcome)
-        ledger.end_run(run.id, door.now_utc())
+        ledger.end_run(run.id, door.now_utc(), who=who)
     return as_run(next(record for record in records(ledger) if record.run.id == run.id))
 
 
@@ -152,7 +152,7 @@ def close_interrupted(door: Door, ledger: Ledger, who: str, *, keep: RunRow | No
             hand = _Hand(run_id=record.run.id, door=door, ledger=ledger, who=who)
             if intent := record.open_intent():
                 hand.look(intent)
-            ledger.end_run(record.run.id, door.now_utc())
+            ledger.end_run(record.run.id, door.now_utc(), who=who)
 
 
 def say(value: Json) -> str:

@@ -28,6 +28,7 @@ from optimizer.report.words import (
     setting_name,
     setting_value,
 )
+from optimizer.store.chain import Checked
 
 UNDONE = frozenset({Status.DRIFTED, Status.FAILED, Status.SKIPPED})
 """Ends that leave a wanted change unmade."""
@@ -117,6 +118,27 @@ def history_text(runs: Iterable[Run]) -> str:
     newest_first = sorted(runs, key=lambda run: run.started_utc, reverse=True)
     blocks = ["\n".join(_run_lines(run)) for run in newest_first]
     return "\n\n".join(blocks) or "Nothing was applied yet."
+
+
+def checked_text(checked: Checked) -> str:
+    """Return what a look along a ledger's chain found where all of it fits.
+
+    >>> checked_text(Checked(entries=1, head="3f9c", misfit=None))
+    '1 entry of the ledger fits; its head is 3f9c'
+    """
+    if not checked.entries:
+        return "The ledger is empty."
+    entries = count(checked.entries, "entry", "entries")
+    fit = "fits; its" if checked.entries == 1 else "fit; their"
+    return f"{entries} of the ledger {fit} head is {checked.head}"
+
+
+def misfit_text(checked: Checked) -> str:
+    """Return the first entry of a ledger that does not fit, and what to do."""
+    return (
+        f"The ledger was changed by other hands: {printable(checked.misfit or '')}; "
+        "compare it with a backup."
+    )
 
 
 def verification_text(verification: Verification) -> str:

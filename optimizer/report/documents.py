@@ -13,6 +13,7 @@ from optimizer.remediation.outcomes import (
     Run,
     Verification,
 )
+from optimizer.store.chain import Checked
 from optimizer.units import iso_utc, round_money
 
 SCHEMA = 1
@@ -104,6 +105,17 @@ def verification_document(verification: Verification) -> dict[str, Any]:
 def history_document(runs: Sequence[Run]) -> dict[str, Any]:
     """Return every apply and rollback, oldest first."""
     return {"schema": SCHEMA, "runs": [run_document(run) for run in runs]}
+
+
+def checked_document(checked: Checked) -> dict[str, Any]:
+    """Return what a look along a ledger's chain found."""
+    return {
+        "schema": SCHEMA,
+        "fits": checked.misfit is None,
+        "entries": checked.entries,
+        "head": checked.head,
+        "misfit": checked.misfit,
+    }
 
 
 def run_document(run: Run) -> dict[str, Any]:

@@ -1,101 +1,74 @@
-"""What was done to the estate, by whom and how to undo it: one SQLite file, append-only at heart.
+"""What was done to the estate, by whom and how to undo it: entries in a chain, never changed.
 
 A step's rows follow one another: `intended` before the write, then how it ended. The last row is
-the truth; an `intended` row without one after it is a write that a crash left open.
+the truth; an `intended` row without one after it is a write that a crash left open. In the same way
+the end of a run, an approval and a snooze are entries of their own; whatever is asked of the ledger
+is derived from them. Where they are kept is for `databases` to know, how they hold one another for
+`chain`.
 """
 
 import hashlib
-import sqlite3
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as insert_or
+from pydantic import SecretStr
 
 from optimizer.errors import LedgerError
 from optimizer.model import Json
+from optimizer.store import version_1
+from optimizer.store.chain import Checked, Entry, canonical, check
+from optimizer.store.databases import TABLE, Database, database
 from optimizer.units import iso_utc, utc
 
 INTENDED = "intended"
 """The status of a row written before Azure is; every other status says how a step ended."""
 
-_SCHEMA_VERSION = 1
+T = TypeVar("T")
+
+_VERSION = 2
 _BUSY_SECONDS = 10.0
+_ROWS_AT_A_TIME = 1000
 
 
-class _Moment(sa.TypeDecorator[datetime]):
-    """An aware moment, kept as the text people read: SQLite has no type for one."""
+class _Kind(StrEnum):
+    """What an entry tells, and what its subject is."""
 
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else iso_utc(value)
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else utc(value)
+    PLAN = "plan"
+    """Of a digest: the plan as it was applied."""
+    RUN = "run"
+    """Of a run: it begins."""
+    BASELINE = "baseline"
+    """Of a run: what `verify` will measure it against."""
+    STEP = "step"
+    """Of a run: one moment in the life of one of its steps."""
+    END = "end"
+    """Of a run: it came to its end."""
+    APPROVAL = "approval"
+    """Of a plan's digest."""
+    SNOOZE = "snooze"
+    """Of a finding."""
 
 
 _SCHEMA = sa.MetaData()
 
-_PLANS = sa.Table(
-    "plans",
+_ENTRIES = sa.Table(
+    TABLE,
     _SCHEMA,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("document", sa.JSON, nullable=False),
-)
-
-_RUNS = sa.Table(
-    "runs",
-    _SCHEMA,
-    sa.Column("id", sa.Text, primary_key=True),
+    # As a key, the number lets no two entries follow the same one, whatever the locks do.
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("plan_id", sa.Text, nullable=False),
-    sa.Column("plan_digest", sa.ForeignKey("plans.digest"), nullable=False),
-    sa.Column("undoes", sa.ForeignKey("runs.id")),
-    sa.Column("scenario", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
     sa.Column("who", sa.Text, nullable=False),
-    sa.Column("started_utc", _Moment, nullable=False),
-    sa.Column("ended_utc", _Moment),
-)
-
-_STEPS = sa.Table(
-    "steps",
-    _SCHEMA,
-    sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
-    sa.Column("step_id", sa.Text, nullable=False),
-    sa.Column("resource_id", sa.Text, nullable=False),
-    sa.Column("setting", sa.Text, nullable=False),
-    sa.Column("before", sa.JSON),
-    sa.Column("after", sa.JSON),
-    sa.Column("how", sa.Text, nullable=False),
-    sa.Column("inverse", sa.JSON),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
-    sa.Column("at_utc", _Moment, nullable=False),
-)
-
-_BASELINES = sa.Table(
-    "baselines",
-    _SCHEMA,
-    sa.Column("run_id", sa.ForeignKey("runs.id"), primary_key=True),
-    sa.Column("document", sa.JSON, nullable=False),
-)
-
-_SNOOZES = sa.Table(
-    "snoozes",
-    _SCHEMA,
-    sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("finding_id", sa.Text, nullable=False),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("until_utc", _Moment, nullable=False),
+    sa.Column("at_utc", sa.Text),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Index(f"{TABLE}_by_subject", "kind", "subject"),
 )
 
 
@@ -147,150 +120,254 @@ class Snooze:
     until_utc: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's word that a plan may be applied, until a moment."""
+
+    plan_digest: str
+    plan_id: str
+    who: str
+    at_utc: datetime
+    until_utc: datetime
+    comment: str
+
+
 class Ledger:
     """Reads and appends; made on first use. Command line and app may have it open at once."""
 
-    def __init__(self, url: str, *, busy_seconds: float = _BUSY_SECONDS) -> None:
-        """Use the SQLite file that `url` names, such as `sqlite:///.optimizer/ledger.sqlite`.
+    def __init__(self, url: str | SecretStr, *, busy_seconds: float = _BUSY_SECONDS) -> None:
+        """Use the SQLite file or the PostgreSQL database that `url` names.
 
         Args:
-            url: an SQLAlchemy address.
-            busy_seconds: how long to wait for somebody else's write.
+            url: an SQLAlchemy address, such as `sqlite:///.optimizer/ledger.sqlite` or
+                `postgresql://ana:secret@host/optimizer`. Its password is told to nobody.
+            busy_seconds: how long to wait for somebody else's write, or for the server.
 
         Raises:
-            LedgerError: `url` names no SQLite file.
+            LedgerError: `url` names neither, or the driver is not installed.
         """
-        address = sa.make_url(url)
-        if address.get_backend_name() != "sqlite" or address.database in (None, "", ":memory:"):
-            raise LedgerError(f"The ledger is kept in an SQLite file, and {url} names none.")
-        self._path = Path(str(address.database))
-        # A connection for each operation: nothing is held open between two pages of the app.
-        self._engine = sa.create_engine(
-            address, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds}
-        )
-        sa.event.listen(self._engine, "connect", _prepare_connection)
+        address = url.get_secret_value() if isinstance(url, SecretStr) else url
+        self._database: Database = database(address, busy_seconds)
         self._ready = False
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Let nobody else apply or roll back meanwhile; a process that dies lets go.
 
-        The lock is an SQLite transaction on a file beside the ledger: the system frees it with
-        the process that held it, so there is no stale lock to tell from a live one.
-
         Raises:
             LedgerError: somebody holds it.
         """
         with self._connect():
-            pass  # makes the folder, and says so where it cannot
-        lock = sqlite3.connect(self._path.with_suffix(".lock"), timeout=0, isolation_level=None)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            lock.close()
-            raise LedgerError(
-                f"Another apply or rollback is at work on {self._path}: "
-                "wait until it has ended, then run this again."
-            ) from error
-        try:
+            pass  # makes the ledger, and says so where it cannot
+        with self._spoken_plainly(), self._database.hold() as alone:
+            if not alone:
+                raise LedgerError(
+                    f"Another apply or rollback is at work on {self._database.name}: "
+                    "wait until it has ended, then run this again."
+                )
             yield
-        finally:
-            lock.close()
 
     def start_run(self, run: RunRow, *, plan: Json, baseline: Json) -> None:
-        """Keep a run that begins, with its plan and what `verify` will measure it against."""
-        with self._connect() as connection:
-            connection.execute(
-                insert_or(_PLANS)
-                .values(digest=run.plan_digest, document=plan)
-                .on_conflict_do_nothing()
-            )
-            connection.execute(_RUNS.insert().values(_fields(run)))
-            connection.execute(_BASELINES.insert().values(run_id=run.id, document=baseline))
+        """Keep a run that begins, with its plan and what `verify` will measure it against.
 
-    def end_run(self, run_id: str, ended_utc: datetime) -> None:
-        """Keep when a run came to its end."""
-        with self._connect() as connection:
-            connection.execute(
-                _RUNS.update().where(_RUNS.c.id == run_id).values(ended_utc=ended_utc)
-            )
+        Raises:
+            LedgerError: there is a run of this name.
+        """
+        rest = _rest(run, "id", "who", "started_utc", "ended_utc")
+        with self._write() as pen:
+            if pen.knows(_Kind.RUN, run.id):
+                raise LedgerError(f"The ledger {self._database.name} has a run {run.id} already.")
+            if not pen.knows(_Kind.PLAN, run.plan_digest):
+                pen.write(_Kind.PLAN, run.plan_digest, run.who, run.started_utc, plan)
+            pen.write(_Kind.RUN, run.id, run.who, run.started_utc, rest)
+            pen.write(_Kind.BASELINE, run.id, run.who, run.started_utc, baseline)
+
+    def end_run(self, run_id: str, ended_utc: datetime, *, who: str) -> None:
+        """Keep when a run came to its end, and who saw to that.
+
+        Raises:
+            LedgerError: there is no such run.
+        """
+        with self._write() as pen:
+            self._check_run(pen, run_id)
+            pen.write(_Kind.END, run_id, who, ended_utc, None)
 
     def add_step(self, step: StepRow) -> None:
-        """Append one row; it is on disk when this returns."""
-        with self._connect() as connection:
-            connection.execute(_STEPS.insert().values(_fields(step)))
+        """Append one row; it is on disk when this returns.
+
+        Raises:
+            LedgerError: there is no such run.
+        """
+        with self._write() as pen:
+            self._check_run(pen, step.run_id)
+            rest = _rest(step, "run_id", "who", "at_utc")
+            pen.write(_Kind.STEP, step.run_id, step.who, step.at_utc, rest)
 
     def runs(self) -> tuple[RunRow, ...]:
         """Return every run, oldest first."""
-        with self._connect() as connection:
-            rows = connection.execute(sa.select(_RUNS).order_by(sa.text("rowid")))
-            return tuple(RunRow(**row) for row in rows.mappings())
+        told = list(self._read(_run_or_end, _Kind.RUN, _Kind.END))
+        ended = {each.run_id: each.at_utc for each in told if isinstance(each, _End)}
+        return tuple(
+            replace(run, ended_utc=ended.get(run.id)) for run in told if isinstance(run, RunRow)
+        )
 
     def steps(self, run_id: str | None = None) -> tuple[StepRow, ...]:
         """Return the rows of a run's steps, or of all runs, in the order they were written."""
-        columns = [column for column in _STEPS.c if column is not _STEPS.c.row]
-        query = sa.select(*columns).order_by(_STEPS.c.row)
-        if run_id is not None:
-            query = query.where(_STEPS.c.run_id == run_id)
-        with self._connect() as connection:
-            return tuple(StepRow(**row) for row in connection.execute(query).mappings())
+        return tuple(self._read(_step, _Kind.STEP, subject=run_id))
 
     def plan(self, digest: str) -> Json:
         """Return a plan as it was applied; None if none has this digest."""
-        with self._connect() as connection:
-            return connection.execute(
-                sa.select(_PLANS.c.document).where(_PLANS.c.digest == digest)
-            ).scalar()
+        return self._document(_Kind.PLAN, digest)
 
     def baseline(self, run_id: str) -> Json:
         """Return what was frozen when a run began; None if there is no such run."""
-        with self._connect() as connection:
-            return connection.execute(
-                sa.select(_BASELINES.c.document).where(_BASELINES.c.run_id == run_id)
-            ).scalar()
+        return self._document(_Kind.BASELINE, run_id)
 
-    def snooze(self, snooze: Snooze) -> None:
-        """Keep a snooze; a later one for the same finding takes its place."""
-        with self._connect() as connection:
-            connection.execute(_SNOOZES.insert().values(_fields(snooze)))
+    def snooze(self, snooze: Snooze, at_utc: datetime) -> None:
+        """Keep a snooze and when it was given; a later one of the finding takes its place."""
+        with self._write() as pen:
+            rest = {"reason": snooze.reason, "until_utc": iso_utc(snooze.until_utc)}
+            pen.write(_Kind.SNOOZE, snooze.finding_id, snooze.author, at_utc, rest)
 
     def snoozes(self, at_utc: datetime) -> tuple[Snooze, ...]:
         """Return the snoozes that hold at a moment, one for each finding."""
-        columns = [column for column in _SNOOZES.c if column is not _SNOOZES.c.row]
-        with self._connect() as connection:
-            rows = connection.execute(sa.select(*columns).order_by(_SNOOZES.c.row)).mappings()
-            latest = {row["finding_id"]: Snooze(**row) for row in rows}
+        latest = {snooze.finding_id: snooze for snooze in self._read(_snooze, _Kind.SNOOZE)}
         return tuple(snooze for snooze in latest.values() if snooze.until_utc > at_utc)
+
+    def approve(self, approval: Approval) -> None:
+        """Keep an approval."""
+        with self._write() as pen:
+            rest = _rest(approval, "plan_digest", "who", "at_utc")
+            pen.write(_Kind.APPROVAL, approval.plan_digest, approval.who, approval.at_utc, rest)
+
+    def approvals(self, plan_digest: str) -> tuple[Approval, ...]:
+        """Return every approval of a plan, oldest first; the caller judges which still hold."""
+        return tuple(self._read(_approval, _Kind.APPROVAL, subject=plan_digest))
+
+    def head(self) -> str:
+        """Return the hash of the newest entry, which stands for all before it; empty: none yet."""
+        with self._connect() as connection:
+            last = _last(connection)
+        return "" if last is None else last.hash
+
+    def check(self, *, noted_head: str = "") -> Checked:
+        """Follow the chain from its first entry to the first that does not fit.
+
+        Args:
+            noted_head: what `head` said once, kept elsewhere; it must still be in the chain.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        query = sa.select(_ENTRIES).order_by(_ENTRIES.c.number)
+        with self._connect() as connection, _entries(connection, query) as entries:
+            return check(entries, noted_head=noted_head)
+
+    def _check_run(self, pen: "_Pen", run_id: str) -> None:
+        if not pen.knows(_Kind.RUN, run_id):
+            raise LedgerError(f"The ledger {self._database.name} knows no run {run_id}.")
+
+    def _document(self, kind: _Kind, subject: str) -> Json:
+        found = list(self._read(lambda _, document: document, kind, subject=subject))
+        return found[0] if found else None
+
+    def _read(
+        self, understand: Callable[[Entry, Any], T], *kinds: _Kind, subject: str | None = None
+    ) -> Iterator[T]:
+        """Yield what the entries of some kinds tell, oldest first."""
+        query = sa.select(_ENTRIES).where(_ENTRIES.c.kind.in_(kinds)).order_by(_ENTRIES.c.number)
+        if subject is not None:
+            query = query.where(_ENTRIES.c.subject == subject)
+        with self._connect() as connection, _entries(connection, query) as entries:
+            for entry in entries:
+                try:
+                    told = understand(entry, json.loads(entry.document))
+                except (ValueError, TypeError) as error:
+                    raise LedgerError(
+                        f"Entry {entry.number} of the ledger {self._database.name} cannot be "
+                        "understood: `optimizer history --check` tells whether it was changed."
+                    ) from error
+                yield told
+
+    @contextmanager
+    def _write(self) -> Iterator["_Pen"]:
+        """Yield a pen in a transaction of its own; nobody else writes meanwhile."""
+        with self._connect() as connection:
+            self._database.let_nobody_else_write(connection)
+            yield _Pen(connection)
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
         """Yield a transaction on a ledger that is there, and speak plainly of what goes wrong."""
-        try:
+        with self._spoken_plainly():
             if not self._ready:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._database.prepare()
                 self._make()
                 self._ready = True
-            with self._engine.begin() as connection:
+            with self._database.engine.begin() as connection:
                 yield connection
-        except OSError as error:
-            raise LedgerError(
-                f"The folder of the ledger {self._path} cannot be made: {error.strerror}."
-            ) from error
-        except sa.exc.DatabaseError as error:
-            raise LedgerError(_sentence(self._path, error)) from error
+
+    @contextmanager
+    def _spoken_plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise LedgerError(self._database.sentence(error)) from error
 
     def _make(self) -> None:
-        with self._engine.begin() as connection:
-            # Two programs may find the file missing at once: the second waits here for the first.
-            connection.execute(sa.text("BEGIN IMMEDIATE"))
-            version = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
-            if version > _SCHEMA_VERSION:
-                raise LedgerError(
-                    f"The ledger {self._path} was written by a newer optimizer: upgrade this one."
-                )
-            if version < _SCHEMA_VERSION:
+        # Looking first spares whoever only reads the lock of the writers, and the right to write.
+        with self._database.engine.begin() as connection:
+            if self._version(connection) == _VERSION:
+                return
+        with self._database.engine.begin() as connection:
+            # Two programs may find it missing at once: the second waits here for the first.
+            self._database.let_nobody_else_write(connection)
+            version = self._version(connection)
+            if version < _VERSION:
                 _SCHEMA.create_all(connection)
-                connection.execute(sa.text(f"PRAGMA user_version = {_SCHEMA_VERSION}"))
+                if version == 1:
+                    _take_over(connection)
+                self._database.set_version(connection, _VERSION)
+
+    def _version(self, connection: sa.Connection) -> int:
+        version = self._database.version(connection)
+        if version > _VERSION:
+            raise LedgerError(
+                f"The ledger {self._database.name} was written by a newer optimizer: "
+                "upgrade this one."
+            )
+        return version
+
+
+class _Pen:
+    """Appends to the chain, in a transaction that nobody else writes beside."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._last = _last(connection)
+
+    def knows(self, kind: _Kind, subject: str) -> bool:
+        """Tell whether there is such an entry."""
+        query = sa.select(_ENTRIES.c.number).where(
+            _ENTRIES.c.kind == kind, _ENTRIES.c.subject == subject
+        )
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    def write(
+        self, kind: str, subject: str, who: str, at_utc: datetime | str | None, document: Json
+    ) -> None:
+        """Append one entry."""
+        entry = Entry.after(
+            self._last,
+            kind=str(kind),
+            subject=subject,
+            who=who,
+            at_utc=iso_utc(at_utc) if isinstance(at_utc, datetime) else at_utc,
+            document=canonical(document),
+        )
+        values = {field.name: getattr(entry, field.name) for field in fields(entry)}
+        self._connection.execute(_ENTRIES.insert().values(values))
+        self._last = entry
 
 
 def new_run_id(kind: str, digest: str, started_utc: datetime, runs_before: int) -> str:
@@ -299,30 +376,70 @@ def new_run_id(kind: str, digest: str, started_utc: datetime, runs_before: int) 
     return f"{kind}-{started_utc:%Y%m%d}-{hashlib.sha256(seed.encode()).hexdigest()[:6]}"
 
 
-def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None:
-    # WAL lets the app read while the command line writes; FULL puts an intent on disk before Azure
-    # hears of it.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+@contextmanager
+def _entries(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Iterator[Entry]]:
+    """Yield what a query finds, some rows at a time."""
+    with connection.execute(query, execution_options={"yield_per": _ROWS_AT_A_TIME}) as rows:
+        yield (Entry(**row) for row in rows.mappings())
 
 
-def _fields(row: RunRow | StepRow | Snooze) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+def _last(connection: sa.Connection) -> Entry | None:
+    query = sa.select(_ENTRIES).order_by(_ENTRIES.c.number.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else Entry(**row)
 
 
-def _sentence(path: Path, error: sa.exc.DatabaseError) -> str:
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    match code:
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return (
-                f"The ledger {path} is damaged: restore it from a backup, or move it away to begin "
-                "a new one, which knows nothing of earlier runs."
-            )
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return f"The ledger {path} is locked by another program: close it and run this again."
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
-            return f"The ledger {path} cannot be opened for writing: check its permissions."
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            return f"The ledger {path} cannot be written: the disk is full or failing."
-        case _:
-            return f"The ledger {path} cannot be used: {error.orig}."
+def _take_over(connection: sa.Connection) -> None:
+    pen = _Pen(connection)
+    for kind, subject, who, at_utc, document in version_1.facts(connection):
+        pen.write(kind, subject, who, at_utc, document)
+    version_1.drop(connection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    run_id: str
+    at_utc: datetime
+
+
+def _run_or_end(entry: Entry, document: dict[str, Any]) -> RunRow | _End:
+    if entry.kind == _Kind.END:
+        return _End(run_id=entry.subject, at_utc=_moment(entry))
+    return RunRow(
+        id=entry.subject,
+        who=entry.who,
+        started_utc=_moment(entry),
+        ended_utc=None,
+        **_values(document),
+    )
+
+
+def _step(entry: Entry, document: dict[str, Any]) -> StepRow:
+    at_utc = _moment(entry)
+    return StepRow(run_id=entry.subject, who=entry.who, at_utc=at_utc, **_values(document))
+
+
+def _approval(entry: Entry, document: dict[str, Any]) -> Approval:
+    at_utc = _moment(entry)
+    return Approval(plan_digest=entry.subject, who=entry.who, at_utc=at_utc, **_values(document))
+
+
+def _snooze(entry: Entry, document: dict[str, Any]) -> Snooze:
+    return Snooze(finding_id=entry.subject, author=entry.who, **_values(document))
+
+
+def _rest(row: RunRow | StepRow | Approval, *in_columns: str) -> dict[str, Json]:
+    """Return what of a row the columns of its entry do not hold; moments as text."""
+    values = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in in_columns}
+    return {
+        name: iso_utc(value) if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
+
+
+def _values(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: utc(v) if name.endswith("_utc") else v for name, v in document.items()}
+
+
+def _moment(entry: Entry) -> datetime:
+    return utc(entry.at_utc or "")
