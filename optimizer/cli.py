@@ -357,6 +357,13 @@ def apply(
     max_steps: Annotated[
         int, typer.Option(min=1, help="Refuse a plan of more steps than this.")
     ] = 25,
+    confirm_delete: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP_ID",
+            help="Id of a step that deletes something, to make it too; may be repeated.",
+        ),
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -364,12 +371,14 @@ def apply(
 
     A setting that somebody changed since the plan was made is left alone. Everything done is kept
     with its inverse for `optimizer rollback`. Run it again after an interruption: it carries on.
+    What deletes something is made only where its step is named, or its name typed when asked.
     """
     from optimizer import pipeline
     from optimizer.config import load_settings
     from optimizer.remediation.plan import load
     from optimizer.report.changes import left_undone, outcome_line, plan_text, run_text
     from optimizer.report.documents import run_document
+    from optimizer.report.words import resource_name
 
     settings = load_settings(os.environ, home=home)
     agreed = load(plan_file)
@@ -379,10 +388,15 @@ def apply(
     if not yes and not _agreed_to(len(agreed.steps)):
         _say("Dry run: nothing was changed. Add --yes to change it.")
         return
+    confirmed = set(confirm_delete or ())
+    if not yes:
+        doomed = [s for s in agreed.steps if s.destructive and s.id not in confirmed]
+        confirmed |= {step.id for step in doomed if _typed(resource_name(step.resource_id))}
     run = pipeline.apply(
         settings,
         agreed,
         max_steps=max_steps,
+        confirmed=confirmed,
         who=_who(),
         on_outcome=lambda outcome: typer.echo(outcome_line(outcome), err=as_json),
     )
@@ -643,6 +657,19 @@ def _agreed_to(steps: int) -> bool:
         f"Type yes to make {steps} change(s) in Azure", default="", show_default=False, err=True
     )
     return typed.strip().lower() == "yes"
+
+
+def _typed(name: str) -> bool:
+    """Ask for the name of what is to be deleted; without a terminal nobody typed it."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    typed: str = typer.prompt(
+        f"Type {name} to delete it for good, or nothing to keep it",
+        default="",
+        show_default=False,
+        err=True,
+    )
+    return typed.strip() == name
 
 
 def _who() -> str:

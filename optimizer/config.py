@@ -44,6 +44,10 @@ class AzureSettings(_Frozen):
     billing_account: str | None = None
     """Whose savings plans and reservations are read; None: commitments stay unknown."""
     max_concurrency: int = Field(8, ge=1, le=32)
+    put_instances: bool = False
+    """Whether schedules of compute instances may be written. The only documented way is a PUT of
+    the whole instance, which Azure calls an overwrite that nothing recovers from; where this is
+    False they are advice."""
 
 
 class MailSettings(_Frozen):

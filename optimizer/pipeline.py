@@ -265,13 +265,24 @@ def make_plan(
         NoDataError: nothing was collected yet.
         ConfigError: there is no such scenario or finding.
     """
-    return plan_of(analyse(settings), scenario=scenario, finding_ids=finding_ids)
+    return plan_of(
+        analyse(settings),
+        scenario=scenario,
+        finding_ids=finding_ids,
+        put_instances=settings.azure.put_instances,
+    )
 
 
 def plan_of(
-    analysis: Analysis, *, scenario: str = "balanced", finding_ids: Sequence[str] = ()
+    analysis: Analysis,
+    *,
+    scenario: str = "balanced",
+    finding_ids: Sequence[str] = (),
+    put_instances: bool = False,
 ) -> Plan:
     """Return the plan of a preset or of findings picked by id, from an analysis already made.
+
+    `put_instances` is the setting `azure.put_instances`.
 
     Raises:
         ConfigError: there is no such scenario or finding.
@@ -282,6 +293,7 @@ def plan_of(
         currency=analysis.currency,
         made_at_utc=analysis.window.end_utc,
         resources=analysis.resources,
+        put_instances=put_instances,
     )
 
 
@@ -290,10 +302,13 @@ def apply(
     plan: Plan,
     *,
     max_steps: int = applying.MAX_STEPS,
+    confirmed: Collection[str] = (),
     who: str,
     on_outcome: Callable[[Outcome], None],
 ) -> Run:
     """Carry out a plan, then look at the inventory again so that the lake knows the new settings.
+
+    `confirmed` are the ids of the steps that may delete something.
 
     Raises:
         PlanError: the plan cannot be used; nothing was changed.
@@ -310,6 +325,7 @@ def apply(
         baseline=verifying.freeze(estate),
         on_outcome=on_outcome,
         max_steps=max_steps,
+        confirmed=confirmed,
     )
     _look_again(settings, connection, estate)
     return run

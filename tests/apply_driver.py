@@ -8,12 +8,13 @@ outcome is not kept), `told` (outcome NUMBER is kept).
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from optimizer.azure.access import Access
-from optimizer.azure.arm import Arm
+from optimizer.azure.arm import ML_API, Arm
 from optimizer.config import load_settings
 from optimizer.model import Json
 from optimizer.remediation.plan import load
@@ -45,14 +46,30 @@ class MortalDoor:
     def now_utc(self) -> datetime:
         return self._arm.now_utc()
 
-    def get(self, resource_id: str) -> dict[str, Any]:
-        return self._arm.get(resource_id)
+    def get(self, resource_id: str, *, api_version: str = ML_API) -> dict[str, Any]:
+        return self._arm.get(resource_id, api_version=api_version)
+
+    def list(
+        self, path: str, *, api_version: str = ML_API, **query: str
+    ) -> Iterator[dict[str, Any]]:
+        return self._arm.list(path, api_version=api_version, **query)
 
     def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
         self._reaper.at("meant")
         answer = self._arm.patch(resource_id, body)
         self._reaper.at("sent")
         return answer
+
+    def put(self, resource_id: str, body: Json, *, api_version: str = ML_API) -> dict[str, Any]:
+        self._reaper.at("meant")
+        answer = self._arm.put(resource_id, body, api_version=api_version)
+        self._reaper.at("sent")
+        return answer
+
+    def delete(self, resource_id: str, *, api_version: str = ML_API, **query: str) -> None:
+        self._reaper.at("meant")
+        self._arm.delete(resource_id, api_version=api_version, **query)
+        self._reaper.at("sent")
 
     def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
         self._reaper.at("meant")

@@ -1,11 +1,12 @@
 """Scenarios and plans made from code, and a door to an estate that is a dictionary."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from optimizer.azure.arm import ML_API
 from optimizer.errors import NotFoundError
 from optimizer.model import (
     Basis,
@@ -154,7 +155,8 @@ class MemoryDoor:
         self._now_utc += timedelta(seconds=1)
         return self._now_utc
 
-    def get(self, resource_id: str) -> dict[str, Any]:
+    def get(self, resource_id: str, *, api_version: str = ML_API) -> dict[str, Any]:
+        del api_version
         self._ask("get", resource_id)
         if resource_id not in self._documents:
             raise NotFoundError(f"Azure has no {resource_id} (ResourceNotFound): Gone.")
@@ -163,6 +165,17 @@ class MemoryDoor:
     def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
         self._write("patch", resource_id, body, lambda old: _merged(old, body))
         return self.get(resource_id)
+
+    def list(
+        self, path: str, *, api_version: str = ML_API, **query: str
+    ) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError("what takes lists is tested against the emulator")
+
+    def put(self, resource_id: str, body: Json, *, api_version: str = ML_API) -> dict[str, Any]:
+        raise NotImplementedError("what is put is tested against the emulator")
+
+    def delete(self, resource_id: str, *, api_version: str = ML_API, **query: str) -> None:
+        raise NotImplementedError("what is deleted is tested against the emulator")
 
     def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
         del api_version

@@ -73,11 +73,15 @@ def test_a_step_has_the_keys_of_the_contract(plan_file: Path) -> None:
         "before": "PT2H",
         "after": "PT10M",
         "how": "patch",
+        "put": {},
+        "part_of": None,
+        "needs": [],
         "requires": [
             "Microsoft.MachineLearningServices/workspaces/computes/read",
             "Microsoft.MachineLearningServices/workspaces/computes/write",
         ],
         "reversible": True,
+        "destructive": False,
         "note": "",
         "saving_per_month": {"p10": 90.0, "p50": 100.0, "p90": 110.0},
         "effects": {

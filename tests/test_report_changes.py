@@ -26,7 +26,7 @@ def test_a_plan_reads_as_a_diff_with_its_price() -> None:
         "    saves    100 USD (90.00 to 110) a month",
         "    costs    extra waiting: 0 s a month; extra restarts: 0 a month",
     ]
-    assert lines[-1] == "3 changes: 300 USD (50.00 to 900) a month together."
+    assert lines[-1] == "Plan: 3 to change; 300 USD (50.00 to 900) a month together."
 
 
 def test_a_plan_shows_permission_and_the_same_by_hand() -> None:
@@ -41,9 +41,7 @@ def test_a_plan_shows_what_is_advice_and_what_is_left_out() -> None:
     text = plan_text(plan_of([advice], left_out=[left]))
     assert "Only people can do this:\n* Change gpu-kept, 100 USD" in text
     assert "Left out:\n  risk is high: cpu-slow (cpu-slow-nodeIdleTimeBeforeScaleDown)" in text
-    assert text.endswith(
-        "0 changes and 1 piece of advice: 100 USD (50.00 to 900) a month together."
-    )
+    assert text.endswith("Plan: 1 for people; 100 USD (50.00 to 900) a month together.")
 
 
 def test_an_empty_plan_says_so() -> None:
@@ -53,7 +51,7 @@ def test_an_empty_plan_says_so() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_every_end_of_a_step_has_words(status: Status) -> None:
     line = outcome_line(outcome_of(status, "because"))
-    assert line.startswith(("✓", "=", "≠", "✗", "-"))
+    assert line.startswith(("✓", "=", "≠", "✗", "-", "!"))
     assert "gpu-kept minNodeCount 2 → 0  " in line
     assert line.endswith(": because")
 

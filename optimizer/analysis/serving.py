@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.analysis.queueing import mean_wait, p95_wait
-from optimizer.model import AutoscaleRules
+from optimizer.model import AutoscaleRules, Json
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,6 +37,20 @@ class Limits:
     max_cpu_p95: float = 0.4
     max_wait_share: float = 0.5
     """P95 of waiting ÷ time of a request itself, in the busiest five minutes."""
+
+
+def said(rules: AutoscaleRules) -> dict[str, Json]:
+    """Return rules as a finding says them, in percent and minutes."""
+    return {
+        "minimum": rules.least,
+        "maximum": rules.most,
+        "scale_out_above_percent": round(rules.out_above * 100),
+        "scale_out_by": rules.out_by,
+        "scale_out_cooldown_minutes": rules.out_cooldown_minutes,
+        "scale_in_below_percent": round(rules.in_below * 100),
+        "scale_in_by": rules.in_by,
+        "scale_in_cooldown_minutes": rules.in_cooldown_minutes,
+    }
 
 
 def windows(per_minute: Floats) -> Floats:

@@ -34,7 +34,12 @@ def analysis() -> Analysis:
 
 def plan(scenario: str, finding_ids: tuple[str, ...]) -> Plan:
     """Return the plan of a scenario, or of the findings chosen by hand where any are given."""
-    return pipeline.plan_of(analysis(), scenario=scenario, finding_ids=finding_ids)
+    return pipeline.plan_of(
+        analysis(),
+        scenario=scenario,
+        finding_ids=finding_ids,
+        put_instances=settings().azure.put_instances,
+    )
 
 
 def verification() -> Verification:

@@ -102,6 +102,10 @@ class Arm:
         self._write("PUT", url(resource_id, api_version=api_version), body, resource_id)
         return self.get(resource_id, api_version=api_version)
 
+    def delete(self, resource_id: str, *, api_version: str = ML_API, **query: str) -> None:
+        """Delete a resource, and wait until it is gone."""
+        self._write("DELETE", url(resource_id, api_version=api_version, **query), None, resource_id)
+
     def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
         """Run an action of a resource, wait, and return its answer; None where it is empty."""
         path = url(f"{resource_id}/{action}", api_version=api_version)

@@ -9,16 +9,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-from optimizer.azure.arm import IDLE_SHUTDOWN_API
 from optimizer.errors import AzureError, PlanError, UnauthorizedError, UnreachableError
 from optimizer.model import How, Json
-from optimizer.remediation.documents import patch_body, same, value_at
+from optimizer.remediation.documents import same
 from optimizer.remediation.history import SETTLED, Record, as_outcome, as_run, records, undone
 from optimizer.remediation.outcomes import Outcome, Run, Status
 from optimizer.remediation.plan import MAKE_A_NEW_PLAN, Plan, subscription_of
-from optimizer.remediation.requirements import IDLE_SHUTDOWN_ACTION
+from optimizer.remediation.writes import Door, Move, Seen, write_of
 from optimizer.store.ledger import INTENDED, Ledger, RunRow, StepRow, new_run_id
 
 MAX_STEPS = 25
@@ -30,37 +29,7 @@ MAX_FAILURES = 3
 T = TypeVar("T")
 
 
-class Door(Protocol):
-    """What writing to Azure needs; `optimizer.azure.arm.Arm` provides it."""
-
-    def now_utc(self) -> datetime:
-        """Return the service's time."""
-
-    def get(self, resource_id: str) -> dict[str, Any]:
-        """Return one ARM document."""
-
-    def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
-        """Merge a partial document into a resource and wait until that is done."""
-
-    def post(self, resource_id: str, action: str, body: Json | None, *, api_version: str) -> Json:
-        """Run an action of a resource and wait until that is done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One setting to bring from one value to another; apply and rollback are made of these."""
-
-    step_id: str
-    resource_id: str
-    setting: str
-    before: Json
-    after: Json
-    how: How
-    needless: str | None = None
-    """Why nothing is to be done; None: what Azure says decides."""
-
-
-def apply(
+def apply(  # noqa: PLR0913 - what a run needs to know
     plan: Plan,
     *,
     door: Door,
@@ -70,6 +39,7 @@ def apply(
     baseline: Json,
     on_outcome: Callable[[Outcome], None],
     max_steps: int = MAX_STEPS,
+    confirmed: Collection[str] = (),
 ) -> Run:
     """Make the changes of a plan that still fit what is there, one after another.
 
@@ -86,10 +56,11 @@ def apply(
         baseline: what `verify` will need, frozen now.
         on_outcome: called with each outcome once the ledger holds it.
         max_steps: the fuse.
+        confirmed: the ids of the steps that may destroy something.
 
     Raises:
         PlanError: the plan was edited, is of another estate, is applied already, or is longer
-            than the fuse.
+            than the fuse; or what is confirmed is no such step of it.
         UnreachableError: Azure gave no answer; run again to carry on.
         UnauthorizedError: the token was refused; run again to carry on.
         LedgerError: the ledger cannot be written, or somebody else is at work.
@@ -97,13 +68,14 @@ def apply(
     plan.check_seal()
     _check_estate(plan, known_resources)
     _check_fuse(plan, max_steps)
+    _check_confirmed(plan, confirmed)
     with ledger.hold():
         begun = _interrupted(plan, records(ledger))
         close_interrupted(door, ledger, who, keep=begun)
         _check_not_applied(plan, records(ledger))
         run = begun or _begin(plan, door.now_utc(), ledger, who, baseline)
         return carry_out(
-            _moves(plan), run, door=door, ledger=ledger, who=who, on_outcome=on_outcome
+            _moves(plan, confirmed), run, door=door, ledger=ledger, who=who, on_outcome=on_outcome
         )
 
 
@@ -175,33 +147,27 @@ class _Hand:
 
     def make(self, move: Move, last: StepRow | None) -> Outcome:
         """Make a move if it still fits; `last` is its row from before an interruption."""
-        if move.needless:
-            return self.end(move, Status.UNCHANGED, move.needless)
-        document = _answer(lambda: self.door.get(move.resource_id))
-        if isinstance(document, AzureError):
-            return self.end(move, Status.FAILED, str(document))
-        current = value_at(document, move.setting)
-        if same(current, move.after):
+        if refrained := self._refrained(move):
+            return self.end(move, *refrained)
+        seen = _answer(lambda: write_of(move).see(move, self.door))
+        if isinstance(seen, AzureError):
+            return self.end(move, Status.FAILED, str(seen))
+        if same(seen.value, move.after):
             if last is not None and last.status == INTENDED:
-                return self.end(move, Status.DONE, _FOUND_WRITTEN, last.inverse)
-            return self.end(move, Status.UNCHANGED, f"It is {say(current)} already.")
-        if not same(current, move.before):
-            return self.end(
-                move,
-                Status.DRIFTED,
-                f"It is {say(current)} now, not {say(move.before)}: somebody changed it since, "
-                "so it is left alone.",
-            )
-        return self._write(move, document, {"value": current})
+                return self.end(move, Status.DONE, _told(move, _FOUND_WRITTEN), last.inverse)
+            return self.end(move, Status.UNCHANGED, f"It is {say(seen.value)} already.")
+        if not same(seen.value, move.before):
+            return self.end(move, Status.DRIFTED, _drift(move, seen))
+        return self._write(move, seen)
 
     def look(self, intent: StepRow) -> None:
         """Keep how the write that an interruption left open ended."""
         move = _move_of(intent)
-        document = _answer(lambda: self.door.get(move.resource_id))
-        if isinstance(document, AzureError):
-            self.end(move, Status.FAILED, f"Interrupted, and not seen since: {document}")
-        elif same(value_at(document, move.setting), move.after):
-            self.end(move, Status.DONE, _FOUND_WRITTEN, intent.inverse)
+        seen = _answer(lambda: write_of(move).see(move, self.door))
+        if isinstance(seen, AzureError):
+            self.end(move, Status.FAILED, f"Interrupted, and not seen since: {seen}")
+        elif same(seen.value, move.after):
+            self.end(move, Status.DONE, _told(move, _FOUND_WRITTEN), intent.inverse)
         else:
             self.end(move, Status.FAILED, "Interrupted before it took effect.")
 
@@ -209,18 +175,37 @@ class _Hand:
         """Keep how a move ended."""
         return as_outcome(self._keep(move, status, detail, inverse))
 
-    def _write(self, move: Move, document: dict[str, Any], inverse: Json) -> Outcome:
+    def _write(self, move: Move, seen: Seen) -> Outcome:
+        kind = write_of(move)
+        inverse: Json = kind.inverse(move, seen)
         self._keep(move, INTENDED, "", inverse)
-        refusal = _answer(lambda: _write(self.door, move, document))
+        refusal = _answer(lambda: kind.make(move, seen, self.door))
         # What Azure says afterwards counts: an operation reported as failed may have taken effect.
-        found = _answer(lambda: self.door.get(move.resource_id))
+        found = _answer(lambda: kind.see(move, self.door))
         if isinstance(found, AzureError):
             return self.end(move, Status.FAILED, str(refusal or found), inverse)
-        current = value_at(found, move.setting)
-        if same(current, move.after):
-            return self.end(move, Status.DONE, str(refusal or ""), inverse)
-        silent = f"Azure accepted the change, yet the setting is {say(current)}."
+        if same(found.value, move.after):
+            return self.end(move, Status.DONE, _told(move, str(refusal or "")), inverse)
+        silent = f"Azure accepted the change, yet the setting is {say(found.value)}."
         return self.end(move, Status.FAILED, str(refusal or silent), inverse)
+
+    def _refrained(self, move: Move) -> tuple[Status, str] | None:
+        """Return how a move ends that is not even tried, and why; None: it is."""
+        if move.needless:
+            return Status.UNCHANGED, move.needless
+        if move.withheld:
+            return Status.WITHHELD, move.withheld
+        missing = self._missing(move) if move.needs else ""
+        return (Status.SKIPPED, missing) if missing else None
+
+    def _missing(self, move: Move) -> str:
+        """Say which step that a move builds on does not stand; empty where all do."""
+        last = {row.step_id: row for row in self.ledger.steps(self.run_id)}
+        for step_id in move.needs:
+            row = last.get(step_id)
+            if row is None or row.status not in SETTLED:
+                return f"It builds on {step_id}, which was not made."
+        return ""
 
     def _keep(self, move: Move, status: str, detail: str, inverse: Json) -> StepRow:
         row = StepRow(
@@ -265,25 +250,21 @@ def _answer(ask: Callable[[], T]) -> T | AzureError:
         return error
 
 
-def _write(door: Door, move: Move, document: dict[str, Any]) -> None:
-    match move.how:
-        case How.PATCH:
-            door.patch(move.resource_id, patch_body(document, move.setting, move.after))
-        case How.ACTION:
-            # Nothing says that it takes null, which a rollback sends; reading back tells. The other
-            # way, a PUT of the whole instance, "will overwrite a compute if it exists. This is a
-            # nonrecoverable operation" in Azure's words, and somebody's work is on that disk.
-            door.post(
-                move.resource_id,
-                IDLE_SHUTDOWN_ACTION,
-                {move.setting.rpartition(".")[2]: move.after},
-                api_version=IDLE_SHUTDOWN_API,
-            )
-        case _:
-            raise PlanError(f"{move.setting} of {move.resource_id} is not ours to change.")
+def _told(move: Move, detail: str) -> str:
+    """Return what is to be known of a move that stands."""
+    return " ".join(words for words in (detail, write_of(move).told(move)) if words)
 
 
-def _moves(plan: Plan) -> list[Move]:
+def _drift(move: Move, seen: Seen) -> str:
+    if seen.why:
+        return f"Since it was planned, {seen.why}, so it is left alone."
+    return (
+        f"It is {say(seen.value)} now, not {say(move.before)}: somebody changed it since, "
+        "so it is left alone."
+    )
+
+
+def _moves(plan: Plan, confirmed: Collection[str]) -> list[Move]:
     return [
         Move(
             step_id=step.id,
@@ -292,9 +273,18 @@ def _moves(plan: Plan) -> list[Move]:
             before=step.before,
             after=step.after,
             how=step.how,
+            put=step.put,
+            needs=step.needs,
+            withheld=_unconfirmed(step.id)
+            if step.destructive and step.id not in confirmed
+            else None,
         )
         for step in plan.steps
     ]
+
+
+def _unconfirmed(step_id: str) -> str:
+    return f"Nothing brings it back, so it takes its own word: --confirm-delete {step_id}."
 
 
 def _move_of(row: StepRow) -> Move:
@@ -305,6 +295,7 @@ def _move_of(row: StepRow) -> Move:
         before=row.before,
         after=row.after,
         how=How(row.how),
+        put=row.inverse.get("put", {}) if isinstance(row.inverse, dict) else {},
     )
 
 
@@ -351,6 +342,12 @@ def _check_fuse(plan: Plan, max_steps: int) -> None:
             f"The plan {plan.id} has {len(plan.steps)} steps and one run makes at most "
             f"{max_steps}: say --max-steps {len(plan.steps)} if you mean it."
         )
+
+
+def _check_confirmed(plan: Plan, confirmed: Collection[str]) -> None:
+    destructive = {step.id for step in plan.steps if step.destructive}
+    if unknown := sorted(set(confirmed) - destructive):
+        raise PlanError(f"The plan {plan.id} has no step {unknown[0]} that deletes something.")
 
 
 def _check_not_applied(plan: Plan, every: Sequence[Record]) -> None:

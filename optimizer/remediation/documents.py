@@ -1,6 +1,6 @@
 """Settings inside ARM documents: read one, compare two, say the smallest body that writes one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -48,16 +48,80 @@ def patch_body(document: Mapping[str, Any], setting: str, value: Json) -> dict[s
     return with_value(with_value({}, group, siblings), setting, value)
 
 
+def writable(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a PUT may carry of a compute or an autoscale setting that Azure sent.
+
+    What only the service writes is left out; all else is kept, known to us or not, since a PUT
+    takes away what it does not carry.
+
+    >>> writable({"id": "/c", "tags": {"a": "b"}, "properties": {"createdOn": "2026-01-05"}})
+    {'tags': {'a': 'b'}, 'properties': {}}
+    """
+    kept = without(document, _ENVELOPE)
+    properties = without(document["properties"], _OUTER)
+    if isinstance(inner := properties.get("properties"), Mapping):
+        properties["properties"] = _inner(inner)
+    if identity := document.get("identity"):
+        kept["identity"] = _identity(identity)
+    if tags := document.get("tags"):
+        kept["tags"] = {name: value for name, value in tags.items() if value is not None}
+    return {**kept, "properties": properties}
+
+
+def without(document: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return a copy that lacks some names."""
+    return {name: value for name, value in document.items() if name not in names}
+
+
+_ENVELOPE = frozenset({"id", "name", "type", "systemData", "etag"})
+_OUTER = frozenset(
+    {"createdOn", "isAttachedCompute", "modifiedOn", "provisioningErrors", "provisioningState"}
+)
+_INNER = frozenset(
+    {
+        *("allocationState", "allocationStateTransitionTime", "applications"),
+        *("connectivityEndpoints", "containers", "createdBy", "currentNodeCount", "dataDisks"),
+        *("dataMounts", "errors", "lastOperation", "nodeStateCounts", "osImageMetadata", "state"),
+        *("targetNodeCount", "versions"),
+    }
+)
+"""Marked read-only in the schema of 2025-12-01, of clusters and of instances."""
+
+
+def _inner(properties: Mapping[str, Any]) -> dict[str, Any]:
+    kept = without(properties, _INNER)
+    if ssh := kept.get("sshSettings"):
+        kept["sshSettings"] = without(ssh, ("adminUserName", "sshPort"))
+    if planned := (kept.get("schedules") or {}).get("computeStartStop"):
+        lean = [without(schedule, ("id", "provisioningStatus")) for schedule in planned]
+        kept["schedules"] = {**kept["schedules"], "computeStartStop": lean}
+    return kept
+
+
+def _identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity as a client says it: which, without what Azure knows of them."""
+    kept = without(identity, ("principalId", "tenantId"))
+    if assigned := kept.get("userAssignedIdentities"):
+        kept["userAssignedIdentities"] = {resource_id: {} for resource_id in assigned}
+    return kept
+
+
 def same(one: Json, other: Json) -> bool:
     """Say whether two values mean the same to Azure, however they are spelled.
 
     >>> same("PT2H", "PT7200S"), same("Dedicated", "dedicated"), same(None, 0)
     (True, True, False)
+    >>> same([{"vmSize": "STANDARD_D2"}], [{"vmSize": "Standard_D2"}])
+    True
     """
-    return _meaning(one) == _meaning(other)
+    return bool(_meaning(one) == _meaning(other))
 
 
-def _meaning(value: Json) -> Json | timedelta:
+def _meaning(value: Json) -> Any:
+    if isinstance(value, dict):
+        return {name: _meaning(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_meaning(each) for each in value]
     if not isinstance(value, str):
         return value
     try:

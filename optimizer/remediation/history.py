@@ -126,6 +126,8 @@ def _changes(
     planned = {step.id: step for step in steps}
     for row in record.changed():
         step = planned[row.step_id]
+        if step.part_of is not None:
+            continue  # the step that it completes makes the claim
         yield AppliedChange(
             finding_id=step.finding_ids[0],
             detector=step.detector,

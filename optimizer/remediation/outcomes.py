@@ -18,7 +18,9 @@ class Status(StrEnum):
     FAILED = "failed"
     """Azure refused or the operation ended Failed; the detail says why."""
     SKIPPED = "skipped"
-    """Not tried: too many failures before it."""
+    """Not tried: too many failures before it, or what it builds on was not made."""
+    WITHHELD = "withheld"
+    """Not tried, and rightly so: nobody confirmed a deletion, or nothing brings one back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,66 +1,42 @@
 """A scenario as a file: what we can change, what people must, and what it will save."""
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from optimizer.errors import PlanError
-from optimizer.model import Effects, Effort, Estimate, Finding, How, Json, Resource, Window
-from optimizer.remediation.documents import same, value_at, with_value
-from optimizer.remediation.requirements import az_cli, permissions
+from optimizer.model import Change, Effort, Estimate, How, Kind, Resource, Window
+from optimizer.remediation.advice import by_hand
+from optimizer.remediation.documents import same
+from optimizer.remediation.requirements import BOTH, SCHEDULES
+from optimizer.remediation.steps import Frozen, Step, hashed, steps_of
+from optimizer.remediation.writes import kind_of
 from optimizer.scenarios import Scenario, ScenarioStep
+
+__all__ = [
+    "MAKE_A_NEW_PLAN",
+    "SCHEMA",
+    "Advice",
+    "NotIncluded",
+    "Plan",
+    "Step",
+    "Totals",
+    "dump",
+    "load",
+    "make_plan",
+    "subscription_of",
+]
 
 SCHEMA = 1
 MAKE_A_NEW_PLAN = "make a new plan with `optimizer plan`"
 
-_UNSET_UNDOCUMENTED = (
-    "Azure documents no way to unset this again: rollback asks for it and tells if Azure keeps it."
-)
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
-    )
-
-
-class Step(_Frozen):
-    """One setting of one resource, made only while `before` still holds."""
-
-    id: str
-    finding_ids: tuple[str, ...]
-    detector: str
-    """Of the first of `finding_ids`."""
-    title: str
-    resource_id: str
-    setting: str
-    """The path in the ARM document."""
-    before: Json
-    """As Azure spells it; None where it is not set."""
-    after: Json
-    how: How
-    """`patch` or `action`."""
-    requires: tuple[str, ...]
-    """The Azure actions that whoever applies it must be allowed."""
-    reversible: bool
-    note: str
-    """What to know before applying it; mostly empty."""
-    saving_per_month: Estimate
-    """What it adds to the steps before it."""
-    effects: Effects
-    """What people and jobs would feel, of the first of `finding_ids`."""
-    pillar_notes: tuple[str, ...]
-    """Conflicts with advice on reliability, security or performance."""
-    az_cli: str
-    """The same by hand."""
-
-
-class Advice(_Frozen):
+class Advice(Frozen):
     """A finding that only people can follow."""
 
     finding_id: str
@@ -71,9 +47,11 @@ class Advice(_Frozen):
     how: How
     effort: Effort
     saving_per_month: Estimate
+    by_hand: str = ""
+    """What to write into a job, a definition or an order; empty: `why` says it all."""
 
 
-class NotIncluded(_Frozen):
+class NotIncluded(Frozen):
     """A finding that the plan leaves out."""
 
     finding: str
@@ -82,7 +60,7 @@ class NotIncluded(_Frozen):
     why: str
 
 
-class Totals(_Frozen):
+class Totals(Frozen):
     """What the plan comes to."""
 
     steps: int
@@ -91,7 +69,7 @@ class Totals(_Frozen):
     """Of steps and advice together, by joint replay; what each adds sums to it at p50."""
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """What `optimizer plan` writes and `optimizer apply` reads."""
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -135,25 +113,35 @@ def make_plan(
     currency: str,
     made_at_utc: datetime,
     resources: Mapping[str, Resource],
+    put_instances: bool = False,
 ) -> Plan:
     """Split a scenario into what we can change and what people must; touches nothing.
 
     Several findings that ask for the same value of one setting make one step, where the first of
-    them stood; it saves what they add together.
+    them stood; it saves what they add together. So do those that want a cluster made anew.
+
+    Args:
+        scenario: what is wanted, and what each finding adds.
+        window: what the findings rest on.
+        currency: of the savings.
+        made_at_utc: when.
+        resources: everything that was collected, by id.
+        put_instances: whether a schedule may be written by a PUT of the whole compute instance.
 
     Raises:
         PlanError: two findings ask for different values of one setting, or about a resource that
             was not collected.
     """
-    groups = _by_setting(scenario.steps)
+    ours, others = _split(scenario.steps, resources, put_instances=put_instances)
+    groups = _by_setting(ours)
     for group in groups:
         _check(group, resources)
-    steps = tuple(_steps([g for g in groups if _is_ours(g[0].finding)], resources))
-    advice = tuple(_advice(g) for group in groups if not _is_ours(group[0].finding) for g in group)
+    steps = tuple(steps_of(groups, resources))
+    advice = tuple(_advice(step, resources) for step in others)
     touched = [step.resource_id for step in steps] + [advised.resource_id for advised in advice]
     return Plan(
         schema_version=SCHEMA,
-        id=f"plan-{_hash([[s.resource_id, s.setting, s.before, s.after] for s in steps])[:12]}",
+        id=f"plan-{hashed([[s.resource_id, s.setting, s.before, s.after] for s in steps])[:12]}",
         made_at_utc=made_at_utc,
         scenario=scenario.name,
         window=window,
@@ -216,68 +204,60 @@ def subscription_of(resource_id: str) -> str:
     return resource_id.split("/")[2].lower()
 
 
-def _by_setting(steps: tuple[ScenarioStep, ...]) -> list[list[ScenarioStep]]:
+def _split(
+    steps: tuple[ScenarioStep, ...], resources: Mapping[str, Resource], *, put_instances: bool
+) -> tuple[list[ScenarioStep], list[ScenarioStep]]:
+    """Return what we can change, how it is done among them, and what only people can."""
+    ours, others = [], []
+    for step in steps:
+        change = step.finding.change
+        how = _how(change, resources, put_instances=put_instances)
+        if how is None:
+            others.append(step)
+        else:
+            finding = replace(step.finding, change=replace(change, how=how))
+            ours.append(replace(step, finding=finding))
+    return ours, others
+
+
+def _how(change: Change, resources: Mapping[str, Resource], *, put_instances: bool) -> How | None:
+    """Return how we make a change; None: it is for people."""
+    if change.setting == SCHEDULES:
+        return How.PATCH if put_instances else None
+    if change.how is How.RECREATE:
+        # The disk of an instance stays with it, so making another one is no more than half of it.
+        resource = resources.get(change.resource_id)
+        if resource is not None and resource.kind is not Kind.CLUSTER:
+            return None
+    return change.how if kind_of(change.how, change.setting) else None
+
+
+def _by_setting(steps: list[ScenarioStep]) -> list[list[ScenarioStep]]:
     groups: dict[tuple[str, str, How], list[ScenarioStep]] = {}
     for step in steps:
         change = step.finding.change
-        groups.setdefault((change.resource_id, change.setting, change.how), []).append(step)
+        setting = BOTH if change.how is How.RECREATE else change.setting
+        groups.setdefault((change.resource_id, setting, change.how), []).append(step)
     return list(groups.values())
-
-
-def _is_ours(finding: Finding) -> bool:
-    return finding.change.how in (How.PATCH, How.ACTION)
 
 
 def _check(group: list[ScenarioStep], resources: Mapping[str, Resource]) -> None:
     first, *others = (step.finding for step in group)
-    if _is_ours(first) and first.change.resource_id not in resources:
+    if first.change.resource_id not in resources:
         raise PlanError(
             f"{first.change.resource_id} was not there when last collected: "
             "run `optimizer collect` and plan again."
         )
     for other in others:
-        if _is_ours(first) and not same(first.change.after, other.change.after):
+        alike = first.change.setting == other.change.setting
+        if alike and not same(first.change.after, other.change.after):
             raise PlanError(
                 f"The findings {first.id} and {other.id} want different values of "
                 f"{first.change.setting}: choose one of them."
             )
 
 
-def _steps(groups: list[list[ScenarioStep]], resources: Mapping[str, Resource]) -> Iterator[Step]:
-    # The commands are for a person who runs them in this order, each on what the last one left.
-    documents: dict[str, Mapping[str, Any]] = {}
-    for group in groups:
-        findings = [step.finding for step in group]
-        change = findings[0].change
-        document = documents.get(change.resource_id, resources[change.resource_id].arm)
-        yield _step(findings, document, _sum([step.marginal for step in group]))
-        documents[change.resource_id] = with_value(document, change.setting, change.after)
-
-
-def _step(findings: list[Finding], document: Mapping[str, Any], saving: Estimate) -> Step:
-    first, change = findings[0], findings[0].change
-    before = value_at(document, change.setting)
-    return Step(
-        id=f"step-{_hash([change.resource_id, change.setting, before, change.after])[:12]}",
-        finding_ids=tuple(finding.id for finding in findings),
-        detector=first.detector,
-        title=first.title,
-        resource_id=change.resource_id,
-        setting=change.setting,
-        before=before,
-        after=change.after,
-        how=change.how,
-        requires=permissions(change.how, change.resource_id),
-        reversible=True,
-        note=_UNSET_UNDOCUMENTED if change.how is How.ACTION and before is None else "",
-        saving_per_month=saving,
-        effects=first.effects,
-        pillar_notes=tuple(dict.fromkeys(note for one in findings for note in one.pillar_notes)),
-        az_cli=az_cli(document, change),
-    )
-
-
-def _advice(step: ScenarioStep) -> Advice:
+def _advice(step: ScenarioStep, resources: Mapping[str, Resource]) -> Advice:
     finding = step.finding
     return Advice(
         finding_id=finding.id,
@@ -288,24 +268,13 @@ def _advice(step: ScenarioStep) -> Advice:
         how=finding.change.how,
         effort=finding.effort,
         saving_per_month=step.marginal,
-    )
-
-
-def _sum(estimates: list[Estimate]) -> Estimate:
-    return Estimate(
-        p10=sum(estimate.p10 for estimate in estimates),
-        p50=sum(estimate.p50 for estimate in estimates),
-        p90=sum(estimate.p90 for estimate in estimates),
+        by_hand=by_hand(finding, resources.get(finding.change.resource_id)),
     )
 
 
 def _digest(plan: Plan) -> str:
-    return _hash({name: value for name, value in plan.document().items() if name != "digest"})
-
-
-def _hash(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    # Without what is as usual, so that a plan from before a field was thought of keeps its digest.
+    return hashed(plan.model_dump(mode="json", exclude_defaults=True, exclude={"digest"}))
 
 
 def _read(path: Path) -> Any:

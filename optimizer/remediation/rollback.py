@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from optimizer.errors import PlanError
 from optimizer.model import How
-from optimizer.remediation.apply import Door, Move, carry_out, close_interrupted
+from optimizer.remediation.apply import carry_out, close_interrupted
 from optimizer.remediation.history import Record, records, undone
 from optimizer.remediation.outcomes import Outcome, Run, Status
+from optimizer.remediation.requirements import RESOURCE
+from optimizer.remediation.writes import Door, Move
 from optimizer.store.ledger import Ledger, RunRow, StepRow, new_run_id
 
 _NAMED_IN_ERRORS = 5
@@ -64,7 +67,8 @@ def _interrupted(run_id: str, every: Iterable[Record]) -> RunRow | None:
 def _check_something_left(
     target: Record, earlier: Mapping[str, StepRow], every: Iterable[Record]
 ) -> None:
-    left = {row.step_id for row in target.changed()} - earlier.keys()
+    changed = {row.step_id for row in target.changed() if row.setting != RESOURCE}
+    left = changed - earlier.keys()
     ended = [r.run for r in every if r.run.undoes == target.run.id and r.run.ended_utc]
     if ended and not left:
         raise PlanError(
@@ -74,15 +78,22 @@ def _check_something_left(
 
 
 def _inverse(row: StepRow, earlier: Mapping[str, StepRow]) -> Move:
+    kept: Any = row.inverse or {"value": row.before}
+    needless = _needless(row, earlier)
     return Move(
         step_id=row.step_id,
         resource_id=row.resource_id,
         setting=row.setting,
         before=row.after,
-        after=row.inverse["value"] if isinstance(row.inverse, dict) else row.before,
+        after=kept["value"],
         how=How(row.how),
-        needless=_needless(row, earlier),
+        put={**kept.get("put", {}), **kept.get("back", {})},
+        needless=needless,
+        withheld=_DELETED if row.setting == RESOURCE and needless is None else None,
     )
+
+
+_DELETED = "It was deleted, and nothing brings it back; the ledger holds its last document."
 
 
 def _needless(row: StepRow, earlier: Mapping[str, StepRow]) -> str | None:

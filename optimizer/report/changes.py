@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from optimizer.model import Claim
+from optimizer.model import Claim, How
 from optimizer.remediation.outcomes import (
     ClaimReport,
     Measured,
@@ -15,7 +15,6 @@ from optimizer.remediation.outcomes import (
 from optimizer.remediation.plan import Advice, NotIncluded, Plan, Step
 from optimizer.report.findings import effect_lines
 from optimizer.report.words import (
-    count,
     day,
     few,
     interval,
@@ -39,6 +38,7 @@ _MARKS = {
     Status.DRIFTED: "≠",
     Status.FAILED: "✗",
     Status.SKIPPED: "-",
+    Status.WITHHELD: "!",
 }
 _STATUSES = {
     Status.DONE: "done",
@@ -46,6 +46,7 @@ _STATUSES = {
     Status.DRIFTED: "changed by someone since the plan, so left alone",
     Status.FAILED: "failed",
     Status.SKIPPED: "not tried",
+    Status.WITHHELD: "withheld",
 }
 _LEVELS = {
     Claim.ESTIMATED: "replayed on history",
@@ -74,26 +75,31 @@ def plan_total(plan: Plan) -> str:
     if not plan.steps and not plan.advice:
         return "Nothing to change."
     saving = money_range(plan.totals.saving_per_month, plan.currency)
-    advice = f" and {count(len(plan.advice), 'piece of advice', 'pieces of advice')}"
-    parts = count(len(plan.steps), "change") + (advice if plan.advice else "")
-    return f"{parts}: {saving} a month together."
+    counts = ", ".join(f"{number} {what}" for what, number in _counts(plan).items() if number)
+    return f"Plan: {counts}; {saving} a month together."
 
 
 def step_lines(step: Step, currency: str) -> Iterator[str]:
     """Yield one step as a diff: from what to what, what for, what to mind, and the same by hand."""
     name = setting_name(step.setting)
-    yield f"~ {printable(step.title)}"
+    yield f"{_mark(step)} {printable(step.title)}"
     yield f"  - {name}: {setting_value(step.before)}"
     yield f"  + {name}: {setting_value(step.after)}"
+    if step.how is How.RECREATE:
+        yield f"    beside   {resource_name(step.put['resource_id'])}, a new cluster"
     yield f"    saves    {money_range(step.saving_per_month, currency)} a month"
     yield f"    costs    {'; '.join(effect_lines(step.effects)).lower()}"
     for note in (*step.pillar_notes, step.note):
         if note:
             yield f"    mind     {printable(note)}"
     yield f"    undo     {'optimizer rollback' if step.reversible else 'not possible'}"
+    if step.destructive:
+        yield f"    confirm  optimizer apply … --confirm-delete {step.id}"
+    if step.needs:
+        yield f"    only if  {' and '.join(step.needs)} stands"
     yield f"    needs    {', '.join(step.requires)}"
     yield f"    by hand  {printable(step.az_cli)}"
-    yield f"    id       {step.resource_id}"
+    yield f"    id       {step.resource_id} ({step.id})"
 
 
 def outcome_line(outcome: Outcome) -> str:
@@ -172,6 +178,23 @@ def left_undone(run: Run) -> int:
     return sum(outcome.status in UNDONE for outcome in run.outcomes)
 
 
+def _mark(step: Step) -> str:
+    if step.destructive:
+        return "-"
+    return "+" if step.how is How.RECREATE else "~"
+
+
+def _counts(plan: Plan) -> dict[str, int]:
+    """Return how many of each kind; what completes a new cluster is counted with it."""
+    marks = Counter(_mark(step) for step in plan.steps if step.part_of is None)
+    return {
+        "to change": marks["~"],
+        "to create beside": marks["+"],
+        "to delete with its own confirmation": marks["-"],
+        "for people": len(plan.advice),
+    }
+
+
 def _plan_head(plan: Plan) -> str:
     start, end = day(plan.window.start_utc), day(plan.window.end_utc)
     return f"{plan.id} ({printable(plan.scenario)}), from what was seen {start} to {end}"
@@ -184,6 +207,7 @@ def _advice_lines(advice: Iterable[Advice], currency: str) -> Iterator[str]:
             saving = "no saving is claimed"
         yield f"* {printable(item.title)}, {saving}"
         yield f"    {printable(item.why)}"
+        yield from (f"      {printable(line)}" for line in item.by_hand.splitlines())
 
 
 def _left_out_lines(items: Iterable[NotIncluded]) -> Iterator[str]:

@@ -77,15 +77,26 @@ def setting_value(value: Json) -> str:
 
     >>> setting_value("PT120M"), setting_value(None), setting_value(2), setting_value("Dedicated")
     ('PT120M (2 h)', 'not set', '2', 'Dedicated')
+    >>> setting_value({"minimum": 1, "cron": {"expression": "0 18 * * *"}}), setting_value([])
+    ('minimum 1, cron (expression 0 18 * * *)', 'none')
     """
     if value is None:
         return "not set"
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(name)} {_nested(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(setting_value, value)) or "none"
     if not isinstance(value, str):
         return printable(str(value))
     try:
         return f"{printable(value)} ({duration(seconds_from_iso(value))})"
     except ConfigError:
         return printable(value)
+
+
+def _nested(value: Json) -> str:
+    said = setting_value(value)
+    return f"({said})" if isinstance(value, dict | list) else said
 
 
 def setting_name(path: str) -> str:

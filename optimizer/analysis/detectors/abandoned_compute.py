@@ -42,7 +42,7 @@ class AbandonedCompute(Detector[Case[Any]]):
             setting="resource",
             before="present",
             after="deleted",
-            how=How.ADVICE,
+            how=How.ACTION,
             overlay={"deleted": True},
             title=f"{resource.name} is abandoned",
             why=(

@@ -18,7 +18,7 @@ class IdleDeployment(Detector[DeploymentCase]):
     """Fires where a deployment ran for weeks and was told not to have had a single request."""
 
     source = Source(title="Monitor use and delete what is unused", url=GUIDE)
-    remedy_words = "delete the deployment"
+    remedy_words = "delete the deployment, with its own confirmation"
     kinds: ClassVar = (Kind.DEPLOYMENT,)
     order: ClassVar = 44
 
@@ -55,7 +55,7 @@ class IdleDeployment(Detector[DeploymentCase]):
             setting="resource",
             before="present",
             after="deleted",
-            how=How.ADVICE,
+            how=How.ACTION,
             overlay={"deleted": True},
             title=f"{resource.name} serves nobody",
             why=(

@@ -8,7 +8,7 @@ from optimizer.analysis.case import Assumptions
 from optimizer.analysis.deployments import DeploymentCase, autoscale_of, demand_of
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
 from optimizer.analysis.guards import in_production
-from optimizer.analysis.serving import faults_of
+from optimizer.analysis.serving import faults_of, said
 from optimizer.model import AutoscaleRules, How, Kind, Level, Source
 
 
@@ -43,6 +43,7 @@ class InvertedAutoscale(Detector[DeploymentCase]):
         if in_production(case.resource):
             least = max(least, self.production_instances)
         most = int(str(high))
+        after = AutoscaleRules(least=least, most=most)
         what = (
             f"the rule {faults.inverted[0]} goes the wrong way"
             if faults.inverted
@@ -51,12 +52,9 @@ class InvertedAutoscale(Detector[DeploymentCase]):
         return Proposal(
             setting="autoscaleSettings.rules",
             before=[dict(rule) for rule in rules],
-            after=[
-                "CpuUtilizationPercentage > 70 % for 5 min: +2",
-                "CpuUtilizationPercentage < 30 % for 5 min: −1",
-            ],
-            how=How.ADVICE,
-            overlay={"autoscale": AutoscaleRules(least=least, most=most)},
+            after=said(after),
+            how=How.PATCH,
+            overlay={"autoscale": after},
             title=f"The autoscale of {case.resource.name} does not scale in",
             why=f"Between {least} and {most} instances, {what}.",
             evidence={

@@ -7,7 +7,7 @@ from optimizer.analysis.case import Assumptions
 from optimizer.analysis.deployments import DeploymentCase, autoscale_of, demand_of, instances_now
 from optimizer.analysis.detectors import GUIDE, Detector, Proposal
 from optimizer.analysis.guards import in_production
-from optimizer.analysis.serving import Limits, autoscaled, late_share
+from optimizer.analysis.serving import Limits, autoscaled, late_share, said
 from optimizer.model import AutoscaleRules, How, Kind, Level, Source
 
 
@@ -46,16 +46,8 @@ class NoAutoscale(Detector[DeploymentCase]):
         return Proposal(
             setting="autoscaleSettings",
             before=None,
-            after={
-                "minimum": rules.least,
-                "maximum": rules.most,
-                "rules": [
-                    f"CpuUtilizationPercentage > {rules.out_above:.0%} for 5 min: +{rules.out_by}",
-                    f"CpuUtilizationPercentage < {rules.in_below:.0%} for 5 min: −{rules.in_by}",
-                ],
-                "cooldown_minutes": rules.in_cooldown_minutes,
-            },
-            how=How.ADVICE,
+            after=said(rules),
+            how=How.PATCH,
             overlay={"autoscale": rules},
             title=f"{case.resource.name} runs {most} instances at any hour",
             why=(
