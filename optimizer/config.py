@@ -44,6 +44,8 @@ class AzureSettings(_Frozen):
     billing_account: str | None = None
     """Whose savings plans and reservations are read; None: commitments stay unknown."""
     max_concurrency: int = Field(8, ge=1, le=32)
+    operation_minutes: float = Field(30.0, gt=0)
+    """How long the end of a change is waited for; then the next run looks what became of it."""
 
 
 class MailSettings(_Frozen):
