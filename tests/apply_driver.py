@@ -48,6 +48,9 @@ class MortalDoor:
     def get(self, resource_id: str) -> dict[str, Any]:
         return self._arm.get(resource_id)
 
+    def settled(self, resource_id: str) -> dict[str, Any]:
+        return self._arm.settled(resource_id)
+
     def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
         self._reaper.at("meant")
         answer = self._arm.patch(resource_id, body)

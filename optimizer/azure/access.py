@@ -251,8 +251,8 @@ def refusal(status: int, body: bytes | str, what: str) -> AzureError:
 def with_way_out(said: str, code: str) -> str:
     """Return Azure's words with what can be done about them, where we know.
 
-    >>> with_way_out("(ScopeLocked): The scope is locked.", "ScopeLocked")
-    '(ScopeLocked): The scope is locked; a lock forbids it: whoever holds the lock must lift it first.'
+    >>> with_way_out("It is locked.", "ScopeLocked")
+    'It is locked; a lock forbids it: whoever holds the lock must lift it first.'
     >>> with_way_out("(Odd): No.", "Odd")
     '(Odd): No.'
     """

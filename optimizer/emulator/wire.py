@@ -204,8 +204,8 @@ class Service:
 
     def updating(self, resource_id: str) -> bool:
         """Return whether an operation on the resource is still under way; counts as a look."""
-        mine = [o for o in self.operations.values() if same(o.resource_id, resource_id)]
-        return any([operation.look() for operation in mine])
+        mine = (o for o in self.operations.values() if same(o.resource_id, resource_id))
+        return sum(operation.look() for operation in mine) > 0  # each of them is looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

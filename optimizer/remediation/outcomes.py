@@ -18,7 +18,9 @@ class Status(StrEnum):
     FAILED = "failed"
     """Azure refused or the operation ended Failed; the detail says why."""
     SKIPPED = "skipped"
-    """Not tried: too many failures before it."""
+    """Not tried: too many failures before it, or outside the maintenance window."""
+    PENDING = "pending"
+    """Written, and Azure had not ended it when we stopped waiting; the same command looks again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

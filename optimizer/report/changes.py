@@ -28,8 +28,9 @@ from optimizer.report.words import (
     setting_name,
     setting_value,
 )
+from optimizer.store.ledger import Approval
 
-UNDONE = frozenset({Status.DRIFTED, Status.FAILED, Status.SKIPPED})
+UNDONE = frozenset({Status.DRIFTED, Status.FAILED, Status.SKIPPED, Status.PENDING})
 """Ends that leave a wanted change unmade."""
 
 _MARKS = {
@@ -38,6 +39,7 @@ _MARKS = {
     Status.DRIFTED: "≠",
     Status.FAILED: "✗",
     Status.SKIPPED: "-",
+    Status.PENDING: "…",
 }
 _STATUSES = {
     Status.DONE: "done",
@@ -45,6 +47,7 @@ _STATUSES = {
     Status.DRIFTED: "changed by someone since the plan, so left alone",
     Status.FAILED: "failed",
     Status.SKIPPED: "not tried",
+    Status.PENDING: "not ended yet",
 }
 _LEVELS = {
     Claim.ESTIMATED: "replayed on history",
@@ -102,6 +105,15 @@ def outcome_line(outcome: Outcome) -> str:
     return (
         f"{_MARKS[outcome.status]} {resource_name(outcome.resource_id)} "
         f"{setting_name(outcome.setting)} {change}  {_STATUSES[outcome.status]}{detail}"
+    )
+
+
+def approval_line(approval: Approval) -> str:
+    """Return who agreed to a plan, and until when that holds."""
+    comment = f": {printable(approval.comment)}" if approval.comment else ""
+    return (
+        f"{printable(approval.who)} approved {approval.plan_id} on {minute(approval.at_utc)}, "
+        f"until {minute(approval.until_utc)}{comment}"
     )
 
 
