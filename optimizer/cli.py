@@ -364,13 +364,24 @@ def apply(
             help="Id of a step that deletes something, to make it too; may be repeated.",
         ),
     ] = None,
+    require_approval: Annotated[
+        bool,
+        typer.Option(
+            "--require-approval", help="Refuse a plan that no second person approved in time."
+        ),
+    ] = False,
+    parallel: Annotated[
+        int | None,
+        typer.Option(min=1, max=16, help="Resources that are changed at once.  [default: 4]"),
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry out a plan in Azure. Without --yes it is a dry run, or asks on a terminal.
 
-    A setting that somebody changed since the plan was made is left alone. Everything done is kept
-    with its inverse for `optimizer rollback`. Run it again after an interruption: it carries on.
+    A setting that somebody changed since the plan was made is left alone, and what lies outside its
+    maintenance window waits. Everything done is kept with its inverse for `optimizer rollback`. Run
+    it again after an interruption: it carries on. Ctrl-C lets the changes under way end first.
     What deletes something is made only where its step is named, or its name typed when asked.
     """
     from optimizer import pipeline
@@ -397,12 +408,43 @@ def apply(
         agreed,
         max_steps=max_steps,
         confirmed=confirmed,
-        who=_who(),
+        require_approval=require_approval,
+        parallel=parallel,
+        who=settings.who,
         on_outcome=lambda outcome: typer.echo(outcome_line(outcome), err=as_json),
     )
     _show(lambda: run_document(run), lambda: run_text(run), as_json=as_json)
     _say(f"`optimizer rollback {run.id}` puts it back; `optimizer verify` proves the saving.")
     _complain_of(left_undone(run), len(run.outcomes))
+
+
+@_command("approve", "optimizer approve plan.json --comment 'agreed on Monday'")
+def approve(
+    plan_file: Annotated[Path, typer.Argument(help="File that `optimizer plan --out` wrote.")],
+    *,
+    hours: Annotated[
+        float, typer.Option(min=0.1, max=24 * 90, help="For how long it holds.")
+    ] = 72.0,
+    comment: Annotated[str, typer.Option(help="Why, for whoever asks later.")] = "",
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Agree to a plan as the second person, so that somebody else may apply it.
+
+    Holds for exactly this file: a plan that is made anew needs a new word. Who you are is what
+    OPTIMIZER_USER says, or the user signed in to this machine; nothing proves it.
+    """
+    from optimizer import pipeline
+    from optimizer.config import load_settings
+    from optimizer.remediation.plan import load
+    from optimizer.report.changes import approval_line, plan_text
+    from optimizer.report.documents import approval_document
+
+    settings = load_settings(os.environ, home=home)
+    agreed = load(plan_file)
+    typer.echo(plan_text(agreed), err=as_json)
+    given = pipeline.approve(settings, agreed, who=settings.who, hours=hours, comment=comment)
+    _show(lambda: approval_document(given), lambda: approval_line(given), as_json=as_json)
 
 
 @_command("rollback", "optimizer rollback apply-20260105-3f9c2a")
@@ -418,10 +460,11 @@ def rollback(
     from optimizer.report.changes import left_undone, outcome_line, run_text
     from optimizer.report.documents import run_document
 
+    settings = load_settings(os.environ, home=home)
     run = pipeline.rollback(
-        load_settings(os.environ, home=home),
+        settings,
         run_id,
-        who=_who(),
+        who=settings.who,
         on_outcome=lambda outcome: typer.echo(outcome_line(outcome), err=as_json),
     )
     _show(lambda: run_document(run), lambda: run_text(run), as_json=as_json)
@@ -497,10 +540,9 @@ def snooze(
     from optimizer import pipeline
     from optimizer.config import load_settings
 
+    settings = load_settings(os.environ, home=home)
     end = until.replace(tzinfo=UTC)
-    pipeline.snooze(
-        load_settings(os.environ, home=home), finding_id, until=end, reason=reason, author=_who()
-    )
+    pipeline.snooze(settings, finding_id, until=end, reason=reason, author=settings.who)
     _say(f"{finding_id} is silent until {end:%Y-%m-%d}.")
 
 
@@ -670,15 +712,6 @@ def _typed(name: str) -> bool:
         err=True,
     )
     return typed.strip() == name
-
-
-def _who() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return "unknown"
 
 
 def _complain_of(undone: int, steps: int) -> None:

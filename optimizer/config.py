@@ -3,6 +3,7 @@
 Every `OPTIMIZER_…` variable beats the file; a flag of the command line beats both.
 """
 
+import getpass
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from zoneinfo import available_timezones
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FilePath,
@@ -20,6 +22,7 @@ from pydantic import (
 )
 
 from optimizer.errors import ConfigError
+from optimizer.maintenance import MaintenanceWindow, parse_window
 
 DEFAULT_HOME = Path(".optimizer")
 
@@ -48,6 +51,8 @@ class AzureSettings(_Frozen):
     """Whether schedules of compute instances may be written. The only documented way is a PUT of
     the whole instance, which Azure calls an overwrite that nothing recovers from; where this is
     False they are advice."""
+    operation_minutes: float = Field(30.0, gt=0)
+    """How long the end of a change is waited for; then the next run looks what became of it."""
 
 
 class MailSettings(_Frozen):
@@ -95,6 +100,25 @@ class AnalysisSettings(_Frozen):
     """`detector` or `resource name` or `detector:resource name` to leave out."""
 
 
+def _window(text: Any) -> Any:
+    try:
+        return parse_window(text) if isinstance(text, str) else text
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class ApplySettings(_Frozen):
+    """What a team asks of every change."""
+
+    require_approval: bool = False
+    """Whether a second person must have approved a plan."""
+    maintenance: tuple[Annotated[MaintenanceWindow, BeforeValidator(_window)], ...] = ()
+    """When changes may be made, each such as `Sat-Sun 00:00-06:00 Europe/Berlin`; none: always. The
+    tag `optimizer:maintenance` of a workspace holds instead, there."""
+    parallel: int = Field(4, ge=1, le=16)
+    """Resources that are changed at once; the steps of one follow one another."""
+
+
 class Settings(_Frozen):
     """Everything that is configured."""
 
@@ -103,19 +127,35 @@ class Settings(_Frozen):
         default_factory=lambda values: SecretStr(f"sqlite:///{values['home'] / 'ledger.sqlite'}")
     )
     """The SQLAlchemy address of the ledger, which may hold a password."""
+    user: str | None = None
+    """Who acts, as the ledger keeps it; None: the user that is signed in to this machine."""
     azure: AzureSettings = AzureSettings()
     mail: MailSettings = MailSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    apply: ApplySettings = ApplySettings()
 
     @property
     def lake(self) -> Path:
         """The folder of the Parquet tables."""
         return self.home / "lake"
 
+    @property
+    def who(self) -> str:
+        """Who acts. Nothing proves it: it is what this machine says."""
+        if self.user:
+            return self.user
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # a container's user need not have a name
+            return "unknown"
+
 
 _ENVIRONMENT = {
     "OPTIMIZER_HOME": ("home",),
     "OPTIMIZER_LEDGER_URL": ("ledger_url",),
+    "OPTIMIZER_USER": ("user",),
+    "OPTIMIZER_REQUIRE_APPROVAL": ("apply", "require_approval"),
+    "OPTIMIZER_MAINTENANCE": ("apply", "maintenance"),
     "OPTIMIZER_AZURE_ENDPOINT": ("azure", "endpoint"),
     "OPTIMIZER_AZURE_CA_FILE": ("azure", "ca_file"),
     "OPTIMIZER_AZURE_CREDENTIAL": ("azure", "credential"),
@@ -127,6 +167,8 @@ _ENVIRONMENT = {
     "OPTIMIZER_MAIL_FROM": ("mail", "sender"),
     "OPTIMIZER_MAIL_TO": ("mail", "recipients"),
 }
+_LISTS = {"recipients": ",", "maintenance": ";"}
+"""What separates the items of a variable that holds several."""
 
 
 def load_settings(
@@ -145,7 +187,7 @@ def load_settings(
             table = values
             for parent in parents:
                 table = table.setdefault(parent, {})
-            table[last] = tuple(text.split(",")) if last == "recipients" else text
+            table[last] = tuple(text.split(_LISTS[last])) if last in _LISTS else text
     if home is not None:
         values["home"] = home
     try:

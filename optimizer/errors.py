@@ -10,7 +10,8 @@ OptimizerError
 │   ├── NotFoundError        there is no such resource (404)
 │   ├── NotOfferedError      the subscription's offer lacks what was asked for
 │   ├── TruncatedError       an answer that Azure may have cut short
-│   └── OperationFailedError a long-running operation ended Failed or Canceled
+│   ├── OperationFailedError a long-running operation ended Failed or Canceled
+│   └── NotEndedError        a long-running operation outlasted our patience
 ├── ImportRefusedError   a file of costs that cannot be understood
 ├── LakeError            a file of the lake is missing or damaged
 ├── NoDataError          a question was asked before anything was collected
@@ -63,6 +64,10 @@ class TruncatedError(AzureError):
 
 class OperationFailedError(AzureError):
     """A long-running operation ended Failed or Canceled."""
+
+
+class NotEndedError(AzureError):
+    """A long-running operation had not ended when we stopped waiting; it may yet take effect."""
 
 
 class ImportRefusedError(OptimizerError):

@@ -28,8 +28,10 @@ from optimizer.collectors.prices import refresh_prices as refreshing
 from optimizer.collectors.unverified import turned_out
 from optimizer.config import Settings
 from optimizer.errors import ConfigError, NoDataError
+from optimizer.maintenance import MAINTENANCE_TAG, Calendar
 from optimizer.model import Estimate, Finding, Kind, Window
 from optimizer.remediation import apply as applying
+from optimizer.remediation import approvals as approving
 from optimizer.remediation import plan as planning
 from optimizer.remediation import rollback as rolling_back
 from optimizer.remediation import verify as verifying
@@ -41,7 +43,7 @@ from optimizer.scenarios.presets import chosen, preset
 from optimizer.store import tables
 from optimizer.store.chain import Checked
 from optimizer.store.lake import Lake, start_of
-from optimizer.store.ledger import Ledger, Snooze
+from optimizer.store.ledger import Approval, Ledger, Snooze
 from optimizer.units import floor_to_minute
 
 Progress = Callable[[str, int, int | None], None]
@@ -303,12 +305,22 @@ def apply(
     *,
     max_steps: int = applying.MAX_STEPS,
     confirmed: Collection[str] = (),
+    require_approval: bool = False,
+    parallel: int | None = None,
     who: str,
     on_outcome: Callable[[Outcome], None],
 ) -> Run:
     """Carry out a plan, then look at the inventory again so that the lake knows the new settings.
 
-    `confirmed` are the ids of the steps that may delete something.
+    Args:
+        settings: where Azure, lake and ledger are, and what the team asks of every change.
+        plan: what to do.
+        max_steps: the fuse.
+        confirmed: the ids of the steps that may delete something.
+        require_approval: ask for a second person's approval even if the settings do not.
+        parallel: resources changed at once; None: `apply.parallel`.
+        who: the person or pipeline that answers for it.
+        on_outcome: called with each outcome once the ledger holds it.
 
     Raises:
         PlanError: the plan cannot be used; nothing was changed.
@@ -324,11 +336,59 @@ def apply(
         known_resources=estate.resources.keys(),
         baseline=verifying.freeze(estate),
         on_outcome=on_outcome,
-        max_steps=max_steps,
         confirmed=confirmed,
+        rules=applying.Rules(
+            max_steps=max_steps,
+            approval_required=require_approval or settings.apply.require_approval,
+            calendar=_calendar(settings, estate),
+            parallel=parallel or settings.apply.parallel,
+        ),
     )
     _look_again(settings, connection, estate)
     return run
+
+
+def _calendar(settings: Settings, estate: Estate) -> Calendar:
+    tags = {
+        resource_id: resource.tags[MAINTENANCE_TAG]
+        for resource_id, resource in estate.resources.items()
+        if resource.kind is Kind.WORKSPACE and MAINTENANCE_TAG in resource.tags
+    }
+    return Calendar(windows=settings.apply.maintenance, tags=tags)
+
+
+def approve(settings: Settings, plan: Plan, *, who: str, hours: float, comment: str) -> Approval:
+    """Keep that somebody agrees to a plan, by the service's clock.
+
+    Raises:
+        PlanError: the plan was edited.
+        AzureError: Azure gave no answer.
+    """
+    return approving.approve(
+        plan,
+        Ledger(settings.ledger_url),
+        who=who,
+        at_utc=connect(settings.azure).arm.now_utc(),
+        hours=hours,
+        comment=comment,
+    )
+
+
+def approvals(settings: Settings, plan: Plan) -> tuple[Approval, ...]:
+    """Return every approval of a plan, oldest first, whether it still holds or not."""
+    return Ledger(settings.ledger_url).approvals(plan.digest)
+
+
+def why_not_approved(settings: Settings, plan: Plan, *, who: str) -> str | None:
+    """Return why `who` may not apply a plan for want of an approval; None where that is no hurdle.
+
+    Raises:
+        AzureError: Azure gave no answer.
+    """
+    if not settings.apply.require_approval:
+        return None
+    at = connect(settings.azure).arm.now_utc()
+    return approving.why_not_approved(plan, approvals(settings, plan), who=who, at_utc=at)
 
 
 def rollback(
@@ -347,6 +407,7 @@ def rollback(
         ledger=Ledger(settings.ledger_url),
         who=who,
         on_outcome=on_outcome,
+        parallel=settings.apply.parallel,
     )
     _look_again(settings, connection, read_estate(settings))
     return run

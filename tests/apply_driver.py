@@ -54,6 +54,9 @@ class MortalDoor:
     ) -> Iterator[dict[str, Any]]:
         return self._arm.list(path, api_version=api_version, **query)
 
+    def settled(self, resource_id: str) -> dict[str, Any]:
+        return self._arm.settled(resource_id)
+
     def patch(self, resource_id: str, body: Json) -> dict[str, Any]:
         self._reaper.at("meant")
         answer = self._arm.patch(resource_id, body)

@@ -23,7 +23,7 @@ from optimizer.model import (
     Source,
     Window,
 )
-from optimizer.remediation.apply import MAX_STEPS, apply
+from optimizer.remediation.apply import Rules, apply
 from optimizer.remediation.outcomes import Run
 from optimizer.remediation.plan import Plan, make_plan
 from optimizer.remediation.rollback import rollback
@@ -184,6 +184,9 @@ class MemoryDoor:
         self._write("post", resource_id, body, lambda old: _merged(old, change))
         return None
 
+    def settled(self, resource_id: str) -> dict[str, Any]:
+        return self.get(resource_id)
+
     def set_by_hand(self, of: Arm, setting: str, value: Json) -> None:
         """Change a setting as somebody else would."""
         *path, leaf = setting.split(".")
@@ -227,19 +230,20 @@ def apply_here(
     ledger: Ledger,
     *,
     known: Sequence[Arm] = DOCUMENTS,
-    max_steps: int = MAX_STEPS,
+    who: str = "ana",
     on_outcome: Callable[[Any], None] = lambda _: None,
+    **rules: Any,
 ) -> Run:
-    """Apply a plan as Ana."""
+    """Apply a plan, as Ana unless somebody else is named."""
     return apply(
         plan,
         door=door,
         ledger=ledger,
-        who="ana",
+        who=who,
         known_resources={document["id"].lower() for document in known},
         baseline={"k": 1.0},
         on_outcome=on_outcome,
-        max_steps=max_steps,
+        rules=Rules(**rules),
     )
 
 

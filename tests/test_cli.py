@@ -68,7 +68,8 @@ def commands() -> dict[str, Any]:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert list(commands()) == [
-        *("demo", "collect", "findings", "explain", "plan", "apply", "rollback", "verify"),
+        *("demo", "collect", "findings", "explain", "plan", "apply", "approve"),
+        *("rollback", "verify"),
         *("history", "snooze", "detectors", "weekly", "app", "emulator", "doctor", "import cost"),
         "prices refresh",
     ]

@@ -51,7 +51,7 @@ def test_an_empty_plan_says_so() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_every_end_of_a_step_has_words(status: Status) -> None:
     line = outcome_line(outcome_of(status, "because"))
-    assert line.startswith(("✓", "=", "≠", "✗", "-", "!"))
+    assert line.startswith(("✓", "=", "≠", "✗", "-", "!", "…"))
     assert "gpu-kept minNodeCount 2 → 0  " in line
     assert line.endswith(": because")
 

@@ -14,6 +14,7 @@ from optimizer.analysis.result import Analysis
 from optimizer.config import Settings, load_settings
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
+from optimizer.store.ledger import Approval
 
 Work: TypeAlias = Callable[[Callable[[Outcome], None]], Run]
 Version: TypeAlias = tuple[int, str]
@@ -52,18 +53,37 @@ def history() -> tuple[Run, ...]:
     return pipeline.history(settings())
 
 
-def apply(chosen: Plan, *, max_steps: int, who: str) -> Iterator[Outcome | Run]:
+def approvals(chosen: Plan) -> tuple[Approval, ...]:
+    """Return every approval of a plan, oldest first. Never cached, as the history."""
+    return pipeline.approvals(settings(), chosen)
+
+
+def why_not_approved(chosen: Plan) -> str | None:
+    """Return why whoever serves the app may not apply a plan yet; None where that is no hurdle."""
+    used = settings()
+    return pipeline.why_not_approved(used, chosen, who=used.who)
+
+
+def approve(chosen: Plan, *, hours: float, comment: str) -> Approval:
+    """Keep that whoever serves the app agrees to a plan."""
+    used = settings()
+    return pipeline.approve(used, chosen, who=used.who, hours=hours, comment=comment)
+
+
+def apply(chosen: Plan, *, max_steps: int) -> Iterator[Outcome | Run]:
     """Apply a plan; yield each outcome as it is known, and the run at the end."""
     used = settings()
     return followed(
-        lambda tell: pipeline.apply(used, chosen, max_steps=max_steps, who=who, on_outcome=tell)
+        lambda tell: pipeline.apply(
+            used, chosen, max_steps=max_steps, who=used.who, on_outcome=tell
+        )
     )
 
 
-def roll_back(run_id: str, *, who: str) -> Iterator[Outcome | Run]:
+def roll_back(run_id: str) -> Iterator[Outcome | Run]:
     """Undo a run; yield each outcome as it is known, and the run at the end."""
     used = settings()
-    return followed(lambda tell: pipeline.rollback(used, run_id, who=who, on_outcome=tell))
+    return followed(lambda tell: pipeline.rollback(used, run_id, who=used.who, on_outcome=tell))
 
 
 def followed(work: Work) -> Generator[Outcome | Run, None, None]:

@@ -42,6 +42,19 @@ _PUBLIC_PRICES = "https://prices.azure.com"
 _YEAR_3000 = 32_503_680_000
 
 _ACTION = re.compile(r"perform action '([^']+)'")
+_NO_QUOTA = "ask for more quota of this family in its region, or free some, and run this again"
+_NO_ROOM = "the region has no room for this size now: run this again later, or choose another size"
+WAYS_OUT = {
+    "ScopeLocked": "a lock forbids it: whoever holds the lock must lift it first",
+    "QuotaExceeded": _NO_QUOTA,
+    "OutOfQuota": _NO_QUOTA,
+    "ClusterCoreQuotaReached": _NO_QUOTA,
+    "AllocationFailed": _NO_ROOM,
+    "ZonalAllocationFailed": _NO_ROOM,
+    "SkuNotAvailable": _NO_ROOM,
+}
+"""What to do about Azure's error codes. Its pages list no codes of computes, so these are those
+that people report; of any other code Azure's own words are all we say."""
 _TOO_MANY = 429
 
 
@@ -105,7 +118,8 @@ class Access:
     def __init__(self, settings: AzureSettings, clock: Clock | None = None) -> None:
         """Use `settings`, and time from `clock` (None: the system's); nothing is asked yet."""
         self.settings = settings
-        self.quotas = Quotas(clock or SystemClock())
+        self.clock = clock or SystemClock()
+        self.quotas = Quotas(self.clock)
 
     @cached_property
     def credential(self) -> TokenCredential:
@@ -231,7 +245,19 @@ def refusal(status: int, body: bytes | str, what: str) -> AzureError:
         case 429:
             return AzureError(f"Azure is throttling {what} {said} Try again later.")
         case _:
-            return AzureError(f"Azure answered {status} for {what} {said}")
+            return AzureError(f"Azure answered {status} for {what} {with_way_out(said, code)}")
+
+
+def with_way_out(said: str, code: str) -> str:
+    """Return Azure's words with what can be done about them, where we know.
+
+    >>> with_way_out("It is locked.", "ScopeLocked")
+    'It is locked; a lock forbids it: whoever holds the lock must lift it first.'
+    >>> with_way_out("(Odd): No.", "Odd")
+    '(Odd): No.'
+    """
+    way_out = WAYS_OUT.get(code)
+    return f"{said.rstrip('.')}; {way_out}." if way_out else said
 
 
 def permission_of(error: ForbiddenError) -> str | None:
@@ -242,9 +268,10 @@ def permission_of(error: ForbiddenError) -> str | None:
 
 def _forbidden(what: str, message: str) -> ForbiddenError:
     if found := _ACTION.search(message):
+        role = "Reader" if found[1].endswith("/read") else "that of docs/roles/operator.json"
         return ForbiddenError(
             f"This account may not perform action '{found[1]}' on {what}: "
-            "ask for a role that holds it, such as Reader."
+            f"ask for a role that holds it, such as {role}."
         )
     return ForbiddenError(f"This account may not read {what}: ask for the role Reader there.")
 

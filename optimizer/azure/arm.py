@@ -25,8 +25,9 @@ from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
-from optimizer.azure.access import ARM_SCOPE, Access, azure_errors, check, url
-from optimizer.errors import OperationFailedError
+from optimizer.azure.access import ARM_SCOPE, Access, azure_errors, check, url, with_way_out
+from optimizer.azure.throttle import Clock
+from optimizer.errors import NotEndedError, OperationFailedError
 from optimizer.model import Json
 
 ML_API = "2025-12-01"
@@ -40,6 +41,9 @@ SUBSCRIPTIONS_API = "2022-12-01"
 _POLL_SECONDS = 2
 """How often a long-running operation is asked after where Azure does not say."""
 
+_AT_REST = frozenset({"succeeded", "failed", "canceled", "unknown", ""})
+"""Of a resource's `provisioningState`; any other word is of an operation under way."""
+
 
 class Arm:
     """Raw reads and writes. Every method raises the AzureError that fits."""
@@ -47,6 +51,8 @@ class Arm:
     def __init__(self, access: Access) -> None:
         """Use `access`; nothing is sent yet."""
         self._base = access.arm_url
+        self._clock = access.clock
+        self._patience_seconds = 60 * access.settings.operation_minutes
         self._client = ARMPipelineClient(
             base_url=access.arm_url,
             policies=[
@@ -71,6 +77,17 @@ class Arm:
         response = self._send("GET", url(resource_id, api_version=api_version))
         check(response, resource_id)
         document: dict[str, Any] = orjson.loads(response.content)
+        return document
+
+    def settled(self, resource_id: str, *, api_version: str = ML_API) -> dict[str, Any]:
+        """Return one document once no operation on it is under way.
+
+        Raises:
+            NotEndedError: one still is, after `operation_minutes`.
+        """
+        patience = _Patience(resource_id, self._clock, self._patience_seconds)
+        while _under_way(document := self.get(resource_id, api_version=api_version)):
+            patience.wait(_POLL_SECONDS)
         return document
 
     def list(
@@ -116,7 +133,9 @@ class Arm:
 
         Raises:
             OperationFailedError: it ended Failed or Canceled.
+            NotEndedError: it had not ended after `operation_minutes`.
         """
+        patience = _Patience(what, self._clock, self._patience_seconds)
         with azure_errors(what):
             started = self._client.send_request(
                 HttpRequest(method, f"{self._base}{path}", json=body),
@@ -125,7 +144,7 @@ class Arm:
         check(started.http_response, what)
         with azure_errors(what):
             try:
-                poller = LROPoller(self._client, started, _said, ARMPolling(timeout=_POLL_SECONDS))
+                poller = LROPoller(self._client, started, _said, _PatientPolling(patience))
                 result: Json = poller.result()
             except HttpResponseError as error:
                 if error.response is None or error.status_code < 400:  # noqa: PLR2004
@@ -139,6 +158,41 @@ class Arm:
             return self._client.send_request(HttpRequest(method, address))
 
 
+class _Patience:
+    """How long the end of an operation is waited for."""
+
+    def __init__(self, what: str, clock: Clock, seconds: float) -> None:
+        self._what = what
+        self._clock = clock
+        self._seconds = seconds
+        self._until = clock.now() + seconds
+
+    def wait(self, seconds: float) -> None:
+        """Let some time pass, if there is as much left."""
+        if self._clock.now() + seconds > self._until:
+            raise NotEndedError(
+                f"The change of {self._what} has not ended after {self._seconds / 60:.0f} min; "
+                "it may yet take effect, and the same command looks again."
+            )
+        self._clock.sleep(seconds)
+
+
+class _PatientPolling(ARMPolling):  # type: ignore[misc]
+    """Azure's own way to ask after an operation, with an end."""
+
+    def __init__(self, patience: _Patience) -> None:
+        super().__init__(timeout=_POLL_SECONDS)
+        self._patience = patience
+
+    def _delay(self) -> None:
+        self._patience.wait(self._extract_delay())
+
+
+def _under_way(document: dict[str, Any]) -> bool:
+    state = (document.get("properties") or {}).get("provisioningState") or ""
+    return str(state).lower() not in _AT_REST
+
+
 def _said(response: PipelineResponse) -> Json:
     content = response.http_response.content
     return orjson.loads(content) if content else None
@@ -146,4 +200,7 @@ def _said(response: PipelineResponse) -> Json:
 
 def _failed(error: HttpResponseError, what: str) -> OperationFailedError:
     reason = getattr(error.error, "message", None) or "Azure gave no reason"
-    return OperationFailedError(f"Azure started the change of {what} but it failed: {reason}")
+    code = str(getattr(error.error, "code", ""))
+    return OperationFailedError(
+        f"Azure started the change of {what} but it failed: {with_way_out(reason, code)}"
+    )

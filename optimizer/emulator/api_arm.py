@@ -249,8 +249,7 @@ def _written(
 ) -> Answer:
     """Write, unless a fault dooms the operation, and answer as Azure does while it goes on."""
     operation = call.service.begin(resource_id, method=call.method, path=call.path)
-    if operation.error is None:
-        write()
+    operation.take_effect(write)
     document = call.world.document(resource_id) or {"id": resource_id, "properties": {}}
     body = document | {"properties": document["properties"] | {"provisioningState": "Updating"}}
     return Answer(
@@ -263,8 +262,7 @@ def _written(
 def _delete_compute(call: Call) -> Answer:
     compute = _known_compute(call)
     operation = call.service.begin(compute["id"], method=call.method, path=call.path)
-    if operation.error is None:
-        call.world.delete_compute(compute["id"])
+    operation.take_effect(lambda: call.world.delete_compute(compute["id"]))
     return _accepted(call, operation)
 
 
@@ -276,11 +274,14 @@ def _action(name: str) -> Callable[[Call], Answer]:
         if compute["properties"]["computeType"] != "ComputeInstance":
             raise Refusal(400, "BadRequest", f"Only a ComputeInstance can {name}.")
         operation = call.service.begin(compute["id"], method=call.method, path=call.path)
-        if operation.error is None:
+
+        def write() -> None:
             if name in {"stop", "restart"}:
                 call.world.stop(compute["id"])
             if name in {"start", "restart"}:
                 call.world.start(compute["id"])
+
+        operation.take_effect(write)
         return _accepted(call, operation)
 
     return handle
@@ -313,8 +314,7 @@ def _operation_status(call: Call) -> Answer:
         "name": operation.id,
         "startTime": iso(operation.started_utc.timestamp()),
     }
-    if operation.polls_left > 0:
-        operation.polls_left -= 1
+    if operation.look():
         return Answer(body=body | {"status": "InProgress"}, headers={"Retry-After": "1"})
     ended = {"endTime": iso(call.world.now_utc.timestamp())}
     if operation.error:
@@ -438,8 +438,7 @@ def _checked_capacity(sku: Any) -> int:
 def _delete_deployment(call: Call) -> Answer:
     deployment = _known_deployment(call)
     operation = call.service.begin(deployment["id"], method=call.method, path=call.path)
-    if operation.error is None:
-        call.world.delete_compute(deployment["id"])
+    operation.take_effect(lambda: call.world.delete_compute(deployment["id"]))
     return _accepted(call, operation)
 
 

@@ -423,8 +423,7 @@ def _report(call: Call) -> Answer:
     operation = call.service.operations.get(call.parts["report"])
     if report is None or operation is None:
         raise Refusal(404, "NotFound", "There is no such report.", headers=RATE_HEADERS)
-    if operation.polls_left > 0:
-        operation.polls_left -= 1
+    if operation.look():
         again = {"Location": call.link(), "Retry-After": "1"}
         return Answer(status=202, headers={**RATE_HEADERS, **again})
     if operation.error:

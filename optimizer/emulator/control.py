@@ -83,6 +83,7 @@ def struck(fault: Fault, method: str, path: str) -> Answer:
         code, message = "AuthorizationFailed", _forbidden(method, path)
     else:
         code, message = _MESSAGES.get(status, (str(status), "The request failed."))
+    code, message = fault.code or code, fault.message or message
     return Answer(body=error_body(code, message), status=status, headers=fault.headers)
 
 

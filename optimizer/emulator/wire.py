@@ -69,6 +69,27 @@ class Operation:
     polls_left: int
     error: Json | None
     started_utc: datetime
+    late: bool = False
+    """What it changes is not seen before it ends."""
+    pending: Callable[[], None] | None = field(default=None, init=False)
+
+    def take_effect(self, write: Callable[[], None]) -> None:
+        """Write, now or when it ends; an operation that is doomed writes nothing."""
+        if self.error is not None:
+            return
+        if self.late and self.polls_left > 0:
+            self.pending = write
+        else:
+            write()
+
+    def look(self) -> bool:
+        """Return whether it is still under way; it comes nearer to its end with every look."""
+        if self.polls_left <= 0:
+            return False
+        self.polls_left -= 1
+        if self.polls_left == 0 and self.pending is not None:
+            self.pending()
+        return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,8 +108,14 @@ class Fault:
     silent: bool = False
     """Nothing is answered, for as long as the client waits."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
+    """Azure's code for it; None: the one that usually comes with `status`."""
+    message: str | None = None
+    """Azure's words for it; None: those that usually come with `status`."""
     delay_lro: int = 0
-    """Polls that a new operation answers InProgress to."""
+    """Looks at a new operation, or at its resource, that find it under way."""
+    late_lro: bool = False
+    """A delayed operation changes nothing before it ends."""
     fail_lro: bool = False
     met: int = field(default=0, init=False)
     """Requests it could have struck."""
@@ -135,14 +162,16 @@ class Service:
         """Return a new operation on a resource, delayed or doomed where a fault says so."""
         faults = (fault for fault in self.faults if fault.delay_lro or fault.fail_lro)
         fault = next((fault for fault in faults if fault.strikes(method, path)), None)
+        doom = error_body("InternalServerError", "The operation failed.")["error"]
+        if fault and fault.code:
+            doom = error_body(fault.code, fault.message or "The operation failed.")["error"]
         operation = Operation(
             id=str(stable_id(resource_id, str(len(self.operations)))),
             resource_id=resource_id,
             polls_left=fault.delay_lro if fault else 0,
-            error=error_body("InternalServerError", "The operation failed.")["error"]
-            if fault and fault.fail_lro
-            else None,
+            error=doom if fault and fault.fail_lro else None,
             started_utc=self.world.now_utc,
+            late=bool(fault and fault.late_lro),
         )
         self.operations[operation.id] = operation
         return operation
@@ -174,11 +203,9 @@ class Service:
         )
 
     def updating(self, resource_id: str) -> bool:
-        """Return whether an operation on the resource is still under way."""
-        return any(
-            operation.polls_left > 0 and operation.resource_id.lower() == resource_id.lower()
-            for operation in self.operations.values()
-        )
+        """Return whether an operation on the resource is still under way; counts as a look."""
+        mine = (o for o in self.operations.values() if same(o.resource_id, resource_id))
+        return sum(operation.look() for operation in mine) > 0  # each of them is looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

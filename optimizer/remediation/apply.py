@@ -5,16 +5,34 @@ happens between two lines of this file, the same command carries on, and nothing
 ledger does not tell.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Event, Lock
 from typing import TypeVar
 
-from optimizer.errors import AzureError, PlanError, UnauthorizedError, UnreachableError
+from optimizer.errors import (
+    AzureError,
+    NotEndedError,
+    PlanError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from optimizer.maintenance import Calendar
 from optimizer.model import How, Json
+from optimizer.remediation.approvals import check_approved
 from optimizer.remediation.documents import same
-from optimizer.remediation.history import SETTLED, Record, as_outcome, as_run, records, undone
+from optimizer.remediation.history import (
+    OPEN,
+    SETTLED,
+    Record,
+    as_outcome,
+    as_run,
+    records,
+    undone,
+)
 from optimizer.remediation.outcomes import Outcome, Run, Status
 from optimizer.remediation.plan import MAKE_A_NEW_PLAN, Plan, subscription_of
 from optimizer.remediation.writes import Door, Move, Seen, write_of
@@ -25,6 +43,21 @@ MAX_STEPS = 25
 
 MAX_FAILURES = 3
 """After so many a run ends: what refuses three times is seldom about one resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is asked of a run, beside the plan."""
+
+    max_steps: int = MAX_STEPS
+    """The fuse."""
+    approval_required: bool = False
+    """Whether somebody else than who applies must have approved the plan."""
+    calendar: Calendar = field(default_factory=Calendar)
+    """When changes may be made, by the service's clock."""
+    parallel: int = 1
+    """Resources that are changed at once."""
+
 
 T = TypeVar("T")
 
@@ -38,14 +71,15 @@ def apply(  # noqa: PLR0913 - what a run needs to know
     known_resources: Collection[str],
     baseline: Json,
     on_outcome: Callable[[Outcome], None],
-    max_steps: int = MAX_STEPS,
+    rules: Rules,
     confirmed: Collection[str] = (),
 ) -> Run:
-    """Make the changes of a plan that still fit what is there, one after another.
+    """Make the changes of a plan that still fit what is there.
 
     A setting that somebody changed since is left alone (drifted), one that already stands as
-    wanted too (unchanged). After `MAX_FAILURES` failures the rest is skipped. A run that was
-    interrupted is carried on under its own id.
+    wanted too (unchanged). After `MAX_FAILURES` failures the rest is skipped, and so is what lies
+    outside its maintenance window. What Azure does not end in time is pending, and leaves the run
+    open. A run that was interrupted or left open is carried on under its own id.
 
     Args:
         plan: what to do.
@@ -55,27 +89,36 @@ def apply(  # noqa: PLR0913 - what a run needs to know
         known_resources: the lower-case ids in the inventory last collected.
         baseline: what `verify` will need, frozen now.
         on_outcome: called with each outcome once the ledger holds it.
-        max_steps: the fuse.
+        rules: fuse, approval, maintenance windows and how much is done at once.
         confirmed: the ids of the steps that may destroy something.
 
     Raises:
-        PlanError: the plan was edited, is of another estate, is applied already, or is longer
-            than the fuse; or what is confirmed is no such step of it.
+        PlanError: the plan was edited, is of another estate, is applied already, is longer than
+            the fuse, or lacks the approval that is required; or what is confirmed is no such step
+            of it.
         UnreachableError: Azure gave no answer; run again to carry on.
         UnauthorizedError: the token was refused; run again to carry on.
         LedgerError: the ledger cannot be written, or somebody else is at work.
     """
     plan.check_seal()
     _check_estate(plan, known_resources)
-    _check_fuse(plan, max_steps)
+    _check_fuse(plan, rules.max_steps)
     _check_confirmed(plan, confirmed)
+    if rules.approval_required:
+        check_approved(plan, ledger, who=who, at_utc=door.now_utc())
     with ledger.hold():
         begun = _interrupted(plan, records(ledger))
         close_interrupted(door, ledger, who, keep=begun)
         _check_not_applied(plan, records(ledger))
         run = begun or _begin(plan, door.now_utc(), ledger, who, baseline)
         return carry_out(
-            _moves(plan, confirmed), run, door=door, ledger=ledger, who=who, on_outcome=on_outcome
+            _moves(plan, confirmed),
+            run,
+            door=door,
+            ledger=ledger,
+            who=who,
+            on_outcome=on_outcome,
+            rules=rules,
         )
 
 
@@ -87,33 +130,63 @@ def carry_out(
     ledger: Ledger,
     who: str,
     on_outcome: Callable[[Outcome], None],
+    rules: Rules,
 ) -> Run:
     """Make the moves of a run that are not settled yet, and end it. Whoever calls holds the ledger.
+
+    The moves of one resource follow one another in their order; as many resources are changed at
+    once as `rules` allow, and `on_outcome` is called by one thread at a time. A run with a move
+    that Azure has not ended stays open. Ctrl-C begins nothing new and waits for what is under way.
 
     Raises:
         UnreachableError: Azure gave no answer; run again to carry on.
         UnauthorizedError: the token was refused; run again to carry on.
     """
-    hand = _Hand(run_id=run.id, door=door, ledger=ledger, who=who)
-    last = {row.step_id: row for row in ledger.steps(run.id)}
-    failures = 0
+    crew = _Crew(
+        hand=_Hand(run_id=run.id, door=door, ledger=ledger, who=who),
+        last={row.step_id: row for row in ledger.steps(run.id)},
+        calendar=rules.calendar,
+        on_outcome=on_outcome,
+    )
     with _interruption_explained(run):
-        for move in moves:
-            row = last.get(move.step_id)
-            if row is not None and row.status in SETTLED:
-                continue
-            if failures >= MAX_FAILURES:
-                outcome = hand.end(move, Status.SKIPPED, f"{failures} steps before it failed.")
-            else:
-                outcome = hand.make(move, row)
-            failures += outcome.status is Status.FAILED
-            on_outcome(outcome)
-        ledger.end_run(run.id, door.now_utc(), who=who)
-    return as_run(next(record for record in records(ledger) if record.run.id == run.id))
+        with ThreadPoolExecutor(rules.parallel) as threads:
+            walks = [threads.submit(crew.walk, lane) for lane in _lanes(moves)]
+            try:
+                for walk in as_completed(walks):
+                    walk.result()
+            finally:
+                crew.called_off.set()
+        if not _record(ledger, run).open_writes():
+            ledger.end_run(run.id, door.now_utc(), who=who)
+    return as_run(_record(ledger, run))
+
+
+def _lanes(moves: Iterable[Move]) -> list[list[Move]]:
+    """Return the moves by resource: what is of one lane is made in its order.
+
+    A move that builds on others stands in their lane, behind them.
+    """
+    lanes: list[list[Move]] = []
+    of_resource: dict[str, list[Move]] = {}
+    of_step: dict[str, list[Move]] = {}
+    for move in moves:
+        before = [of_step[step_id] for step_id in move.needs if step_id in of_step]
+        lane = of_resource.get(move.resource_id.lower()) or (before[0] if before else [])
+        if not lane:
+            lanes.append(lane)
+        lane.append(move)
+        of_resource[move.resource_id.lower()] = of_step[move.step_id] = lane
+    return lanes
+
+
+def _record(ledger: Ledger, run: RunRow) -> Record:
+    return next(record for record in records(ledger) if record.run.id == run.id)
 
 
 def close_interrupted(door: Door, ledger: Ledger, who: str, *, keep: RunRow | None) -> None:
-    """End every run that was interrupted except `keep`, once it is known how its last write ended.
+    """End every run that was interrupted except `keep`, once it is known how its writes ended.
+
+    A write that Azure still has not ended counts as failed, and its row says so.
 
     Raises:
         UnreachableError: Azure gave no answer.
@@ -122,8 +195,8 @@ def close_interrupted(door: Door, ledger: Ledger, who: str, *, keep: RunRow | No
     for record in records(ledger):
         if record.run.ended_utc is None and record.run != keep:
             hand = _Hand(run_id=record.run.id, door=door, ledger=ledger, who=who)
-            if intent := record.open_intent():
-                hand.look(intent)
+            for row in record.open_writes():
+                hand.close(_move_of(row), row)
             ledger.end_run(record.run.id, door.now_utc(), who=who)
 
 
@@ -134,6 +207,56 @@ def say(value: Json) -> str:
     ('not set', 'PT10M')
     """
     return "not set" if value is None else str(value)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Crew:
+    """What the threads of one run share."""
+
+    hand: "_Hand"
+    last: Mapping[str, StepRow]
+    """The last row of each step from before an interruption."""
+    calendar: Calendar
+    on_outcome: Callable[[Outcome], None]
+    called_off: Event = field(default_factory=Event)
+    """Set once nothing new is to be begun."""
+    failures: int = 0
+    _telling: Lock = field(default_factory=Lock)
+
+    def walk(self, moves: Iterable[Move]) -> None:
+        """Make the moves of one resource that are not settled yet, one after another."""
+        with ExitStack() as on_error:
+            on_error.callback(self.called_off.set)
+            for move in moves:
+                row = self.last.get(move.step_id)
+                if row is not None and row.status in SETTLED:
+                    continue
+                if self.called_off.is_set():
+                    break
+                outcome = self._take(move, row)
+                with self._telling:
+                    self.failures += outcome.status is Status.FAILED
+                    self.on_outcome(outcome)
+            on_error.pop_all()
+
+    def _take(self, move: Move, row: StepRow | None) -> Outcome:
+        begun = row if row is not None and row.status in OPEN else None
+        why_not = None if move.needless or move.withheld else self._why_not(move)
+        try:
+            if begun:
+                self.hand.wait_for_end(move)
+            if why_not is None:
+                return self.hand.make(move, row)
+            if begun:  # what was begun is looked after, whatever forbids to begin it now
+                return self.hand.look(move, begun, Status.SKIPPED, why_not)
+            return self.hand.end(move, Status.SKIPPED, why_not)
+        except NotEndedError as error:
+            return self.hand.leave_open(move, error)
+
+    def _why_not(self, move: Move) -> str | None:
+        if self.failures >= MAX_FAILURES:
+            return f"{self.failures} steps before it failed."
+        return self.calendar.why_closed(move.resource_id, self.hand.door.now_utc())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,23 +276,44 @@ class _Hand:
         if isinstance(seen, AzureError):
             return self.end(move, Status.FAILED, str(seen))
         if same(seen.value, move.after):
-            if last is not None and last.status == INTENDED:
+            if last is not None and last.status in OPEN:
                 return self.end(move, Status.DONE, _told(move, _FOUND_WRITTEN), last.inverse)
             return self.end(move, Status.UNCHANGED, f"It is {say(seen.value)} already.")
         if not same(seen.value, move.before):
             return self.end(move, Status.DRIFTED, _drift(move, seen))
         return self._write(move, seen)
 
-    def look(self, intent: StepRow) -> None:
-        """Keep how the write that an interruption left open ended."""
-        move = _move_of(intent)
+    def look(self, move: Move, begun: StepRow, otherwise: Status, detail: str) -> Outcome:
+        """Keep how a write that was left open ended; `otherwise` where it took no effect."""
         seen = _answer(lambda: write_of(move).see(move, self.door))
         if isinstance(seen, AzureError):
-            self.end(move, Status.FAILED, f"Interrupted, and not seen since: {seen}")
-        elif same(seen.value, move.after):
-            self.end(move, Status.DONE, _told(move, _FOUND_WRITTEN), intent.inverse)
+            return self.end(move, Status.FAILED, f"Interrupted, and not seen since: {seen}")
+        if same(seen.value, move.after):
+            return self.end(move, Status.DONE, _told(move, _FOUND_WRITTEN), begun.inverse)
+        return self.end(move, otherwise, detail)
+
+    def close(self, move: Move, begun: StepRow) -> None:
+        """Keep how a write that was left open ended, for nobody will look again."""
+        try:
+            self.wait_for_end(move)
+        except NotEndedError as error:
+            self.end(move, Status.FAILED, str(error))
         else:
-            self.end(move, Status.FAILED, "Interrupted before it took effect.")
+            self.look(move, begun, Status.FAILED, "Interrupted before it took effect.")
+
+    def wait_for_end(self, move: Move) -> None:
+        """Return once nothing is under way on what a move changes; what is not there never is.
+
+        Raises:
+            NotEndedError: something still is.
+        """
+        _answer(lambda: self.door.settled(write_of(move).written(move)))
+
+    def leave_open(self, move: Move, error: NotEndedError) -> Outcome:
+        """Keep that Azure has not ended a write, with what undoes it if it still takes effect."""
+        rows = (row for row in self.ledger.steps(self.run_id) if row.step_id == move.step_id)
+        inverse = [row.inverse for row in rows if row.status in OPEN][-1]
+        return self.end(move, Status.PENDING, str(error), inverse)
 
     def end(self, move: Move, status: Status, detail: str, inverse: Json = None) -> Outcome:
         """Keep how a move ended."""
@@ -241,10 +385,13 @@ _FOUND_WRITTEN = "Written before an interruption, and found to stand."
 
 
 def _answer(ask: Callable[[], T]) -> T | AzureError:
-    """Return what Azure answers or why it refuses; a lost connection is no step's failure."""
+    """Return what Azure answers or why it refuses; a lost connection is no step's failure.
+
+    Nor is a change that has not ended: nobody knows yet what becomes of it.
+    """
     try:
         return ask()
-    except (UnreachableError, UnauthorizedError):
+    except (UnreachableError, UnauthorizedError, NotEndedError):
         raise
     except AzureError as error:
         return error

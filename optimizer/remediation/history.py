@@ -12,6 +12,9 @@ from optimizer.store.ledger import INTENDED, Ledger, RunRow, StepRow
 SETTLED = frozenset({Status.DONE, Status.UNCHANGED})
 """The ends after which the setting stands as wanted."""
 
+OPEN = frozenset({INTENDED, Status.PENDING})
+"""Of a write that Azure may have heard of, and whose end nobody has seen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -28,9 +31,9 @@ class Record:
         """Return the steps that this run wrote to Azure."""
         return tuple(row for row in self.steps.values() if row.status == Status.DONE)
 
-    def open_intent(self) -> StepRow | None:
-        """Return the step whose write an interruption left open."""
-        return next((row for row in self.steps.values() if row.status == INTENDED), None)
+    def open_writes(self) -> tuple[StepRow, ...]:
+        """Return the steps whose write was begun and not seen to end."""
+        return tuple(row for row in self.steps.values() if row.status in OPEN)
 
 
 def records(ledger: Ledger) -> tuple[Record, ...]:

@@ -18,9 +18,12 @@ class Status(StrEnum):
     FAILED = "failed"
     """Azure refused or the operation ended Failed; the detail says why."""
     SKIPPED = "skipped"
-    """Not tried: too many failures before it, or what it builds on was not made."""
+    """Not tried: too many failures before it, what it builds on was not made, or it lies outside
+    the maintenance window."""
     WITHHELD = "withheld"
     """Not tried, and rightly so: nobody confirmed a deletion, or nothing brings one back."""
+    PENDING = "pending"
+    """Written, and Azure had not ended it when we stopped waiting; the same command looks again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

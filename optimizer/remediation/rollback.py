@@ -6,7 +6,7 @@ from typing import Any
 
 from optimizer.errors import PlanError
 from optimizer.model import How
-from optimizer.remediation.apply import carry_out, close_interrupted
+from optimizer.remediation.apply import Rules, carry_out, close_interrupted
 from optimizer.remediation.history import Record, records, undone
 from optimizer.remediation.outcomes import Outcome, Run, Status
 from optimizer.remediation.requirements import RESOURCE
@@ -23,12 +23,14 @@ def rollback(
     ledger: Ledger,
     who: str,
     on_outcome: Callable[[Outcome], None],
+    parallel: int = 1,
 ) -> Run:
     """Write back the values that an apply found, last change first.
 
     A setting that somebody changed after the apply is left alone (drifted); a step that the apply
     did not change stays so (unchanged). An interrupted apply is ended first, an interrupted
-    rollback is carried on under its own id.
+    rollback is carried on under its own id. It asks for no approval and waits for no maintenance
+    window: what it puts back stood before, and whoever needs it needs it now.
 
     Raises:
         PlanError: there is no such apply, or it was rolled back already.
@@ -46,7 +48,15 @@ def rollback(
         _check_something_left(target, earlier, every)
         run = begun or _begin(target.run, door.now_utc(), ledger, who)
         moves = [_inverse(row, earlier) for row in reversed(list(target.steps.values()))]
-        return carry_out(moves, run, door=door, ledger=ledger, who=who, on_outcome=on_outcome)
+        return carry_out(
+            moves,
+            run,
+            door=door,
+            ledger=ledger,
+            who=who,
+            on_outcome=on_outcome,
+            rules=Rules(parallel=parallel),
+        )
 
 
 def _find(run_id: str, every: Iterable[Record]) -> Record:

@@ -56,6 +56,9 @@ class Door(Protocol):
     def get(self, resource_id: str, *, api_version: str = ML_API) -> dict[str, Any]:
         """Return one ARM document."""
 
+    def settled(self, resource_id: str) -> dict[str, Any]:
+        """Return one ARM document once no operation on it is under way."""
+
     def list(
         self, path: str, *, api_version: str = ML_API, **query: str
     ) -> Iterator[dict[str, Any]]:
@@ -124,6 +127,10 @@ class Write(ABC):
         back is to have besides.
         """
         return {"value": seen.value, "put": dict(move.put)} if move.put else {"value": seen.value}
+
+    def written(self, move: Move) -> str:
+        """Return the id of the resource whose operation the write starts."""
+        return move.resource_id
 
     def told(self, move: Move) -> str:  # noqa: ARG002 - most have nothing to add
         """Return what people must know once it is made; mostly empty."""
@@ -263,6 +270,10 @@ class _Beside(Write):
             door.put(move.put["resource_id"], move.put["document"])
         else:
             door.delete(move.put["resource_id"], underlyingResourceAction="Delete")
+
+    def written(self, move: Move) -> str:
+        new: str = move.put["resource_id"]
+        return new
 
     def told(self, move: Move) -> str:
         old, new = (i.rpartition("/")[2] for i in (move.resource_id, move.put["resource_id"]))

@@ -15,6 +15,7 @@ from optimizer.remediation.outcomes import (
 from optimizer.remediation.plan import Advice, NotIncluded, Plan, Step
 from optimizer.report.findings import effect_lines
 from optimizer.report.words import (
+    count,
     day,
     few,
     interval,
@@ -28,8 +29,9 @@ from optimizer.report.words import (
     setting_value,
 )
 from optimizer.store.chain import Checked
+from optimizer.store.ledger import Approval
 
-UNDONE = frozenset({Status.DRIFTED, Status.FAILED, Status.SKIPPED})
+UNDONE = frozenset({Status.DRIFTED, Status.FAILED, Status.SKIPPED, Status.PENDING})
 """Ends that leave a wanted change unmade."""
 
 _MARKS = {
@@ -39,6 +41,7 @@ _MARKS = {
     Status.FAILED: "✗",
     Status.SKIPPED: "-",
     Status.WITHHELD: "!",
+    Status.PENDING: "…",
 }
 _STATUSES = {
     Status.DONE: "done",
@@ -47,6 +50,7 @@ _STATUSES = {
     Status.FAILED: "failed",
     Status.SKIPPED: "not tried",
     Status.WITHHELD: "withheld",
+    Status.PENDING: "not ended yet",
 }
 _LEVELS = {
     Claim.ESTIMATED: "replayed on history",
@@ -109,6 +113,15 @@ def outcome_line(outcome: Outcome) -> str:
     return (
         f"{_MARKS[outcome.status]} {resource_name(outcome.resource_id)} "
         f"{setting_name(outcome.setting)} {change}  {_STATUSES[outcome.status]}{detail}"
+    )
+
+
+def approval_line(approval: Approval) -> str:
+    """Return who agreed to a plan, and until when that holds."""
+    comment = f": {printable(approval.comment)}" if approval.comment else ""
+    return (
+        f"{printable(approval.who)} approved {approval.plan_id} on {minute(approval.at_utc)}, "
+        f"until {minute(approval.until_utc)}{comment}"
     )
 
 

@@ -14,6 +14,7 @@ from optimizer.remediation.outcomes import (
     Verification,
 )
 from optimizer.store.chain import Checked
+from optimizer.store.ledger import Approval
 from optimizer.units import iso_utc, round_money
 
 SCHEMA = 1
@@ -129,6 +130,19 @@ def run_document(run: Run) -> dict[str, Any]:
         "started_utc": iso_utc(run.started_utc),
         "ended_utc": None if run.ended_utc is None else iso_utc(run.ended_utc),
         "outcomes": [_outcome_document(outcome) for outcome in run.outcomes],
+    }
+
+
+def approval_document(approval: Approval) -> dict[str, Any]:
+    """Return a person's word on a plan."""
+    return {
+        "schema": SCHEMA,
+        "plan_id": approval.plan_id,
+        "plan_digest": approval.plan_digest,
+        "who": approval.who,
+        "at_utc": iso_utc(approval.at_utc),
+        "until_utc": iso_utc(approval.until_utc),
+        "comment": approval.comment,
     }
 
 

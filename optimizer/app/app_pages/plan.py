@@ -1,8 +1,7 @@
 """A choice among the findings as an exact diff, and the button that makes it true."""
 
-import getpass
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import streamlit as st
 
@@ -15,10 +14,19 @@ from optimizer.app.words import (
     figure,
     literal,
 )
+from optimizer.remediation.approvals import APPROVAL_HOURS
 from optimizer.remediation.outcomes import Outcome, Run
 from optimizer.remediation.plan import Plan
-from optimizer.report.changes import left_undone, outcome_line, plan_total, run_text, step_lines
+from optimizer.report.changes import (
+    approval_line,
+    left_undone,
+    outcome_line,
+    plan_total,
+    run_text,
+    step_lines,
+)
 from optimizer.report.words import count, interval, money, printable, resource_name
+from optimizer.store.ledger import Approval
 
 _SCENARIO, _PICKED = "scenario", "picked"
 _DEFAULT, _BY_HAND = "balanced", "by hand"
@@ -121,9 +129,14 @@ def _steps(chosen: Plan) -> None:
     if not chosen.steps:
         st.info("There is nothing to change by one click.")
         return
+    why_not = data.why_not_approved(chosen)
+    _approvals(data.approvals(chosen), why_not)
     with st.container(horizontal=True):
-        if st.button(f"Apply {count(len(chosen.steps), 'change')}…", type="primary"):
+        changes = count(len(chosen.steps), "change")
+        if st.button(f"Apply {changes}…", type="primary", disabled=why_not is not None):
             _confirm(chosen)
+        if st.button(f"Approve {changes}…"):
+            _approve(chosen)
         st.download_button(
             "Download plan.json",
             lambda: json.dumps(chosen.document(), indent=2, ensure_ascii=False),
@@ -138,6 +151,13 @@ def _steps(chosen: Plan) -> None:
             language=None,
             wrap_lines=True,
         )
+
+
+def _approvals(given: Sequence[Approval], why_not: str | None) -> None:
+    for approval in given:
+        st.text(approval_line(approval))
+    if why_not is not None:
+        st.info(literal(why_not))
 
 
 def _advice(chosen: Plan) -> None:
@@ -174,6 +194,23 @@ def _left_out(chosen: Plan, found: Analysis) -> None:
         )
 
 
+@st.dialog("Approve these changes?", width="large")
+def _approve(chosen: Plan) -> None:
+    st.text(plan_total(chosen))
+    show_in_dialog(diff_text(chosen.steps))
+    st.caption(
+        "Somebody else may then apply exactly this plan. One that is made anew, from other data or "
+        f"other findings, needs a new word. You are {printable(data.settings().who)} here."
+    )
+    hours = st.number_input("Hours it holds", min_value=1.0, max_value=2160.0, value=APPROVAL_HOURS)
+    comment = st.text_input("Comment", placeholder="Why, for whoever asks later")
+    changes = count(len(chosen.steps), "change")
+    if st.button(f"I approve {changes}", type="primary"):
+        with errors_as_sentences():
+            data.approve(chosen, hours=hours, comment=comment)
+            st.rerun()
+
+
 @st.dialog("Change these settings in Azure?", width="large")
 def _confirm(chosen: Plan) -> None:
     st.text(plan_total(chosen))
@@ -186,6 +223,6 @@ def _confirm(chosen: Plan) -> None:
     agreed = st.checkbox(f"I want {changes} made in Azure now")
     if st.button(f"Make {changes}", type="primary", disabled=not agreed):
         follow(
-            data.apply(chosen, max_steps=len(chosen.steps), who=getpass.getuser()),
+            data.apply(chosen, max_steps=len(chosen.steps)),
             "Changing settings…",
         )
