@@ -82,57 +82,65 @@ def cut_into_levels(demand: Floats, *, on_at_start: int = 0) -> Levels:
     Within a minute that is partly idle, the idle part lies after the work where the minute before
     was busy too, and before it elsewhere.
     """
-    busy = np.rint(np.maximum(demand, 0.0) * SECONDS_PER_MINUTE).astype(np.int64)
-    peak = -(-int(busy.max(initial=0)) // SECONDS_PER_MINUTE)
-    parts = [_gaps_of_level(busy, k, warm_at_start=k <= on_at_start) for k in range(1, peak + 1)]
-    level, start, length, warm, closed = (
-        np.concatenate(columns) if parts else np.empty(0, dtype=dtype)
-        for columns, dtype in zip(
-            zip(*parts, strict=True) if parts else [()] * 5,
-            (np.int64, np.int64, np.int64, np.bool_, np.bool_),
-            strict=True,
-        )
-    )
-    return Levels(
-        seconds=busy.size * SECONDS_PER_MINUTE,
-        peak=peak,
-        demand=busy,
-        level=level,
-        start=start,
-        length=length,
-        warm=warm,
-        closed=closed,
-    )
-
-
-def _gaps_of_level(
-    busy: Ints, level: int, *, warm_at_start: bool
-) -> tuple[Ints, Ints, Ints, Bools, Bools]:
-    """Return level, start, length, warm and closed of the gaps of one level, in order of time."""
-    minute = SECONDS_PER_MINUTE
-    here = np.clip(busy - (level - 1) * minute, 0, minute)
-    at = np.flatnonzero(here)
-    rest = minute - here[at]
-    follows = np.diff(at, prepend=-2) == 1
-    before = np.where(follows, 0, rest)
-    # Bounds of the gaps: the window's start, each busy minute, the window's end.
-    gap_start = np.concatenate(([0], at * minute + before + here[at]))
-    gap_end = np.concatenate((at * minute + before, [busy.size * minute]))
-    count = gap_start.size
-    warm = np.ones(count, dtype=np.bool_)
-    warm[0] = warm_at_start
-    closed = np.ones(count, dtype=np.bool_)
-    closed[-1] = False
-    length = gap_end - gap_start
+    first = np.append(0, np.flatnonzero(demand[1:] != demand[:-1]) + 1)[: demand.size]
+    minutes = np.diff(first, append=demand.size)
+    busy = np.rint(np.maximum(demand[first], 0.0) * SECONDS_PER_MINUTE).astype(np.int64)
+    seconds = demand.size * SECONDS_PER_MINUTE
+    at, nodes = _steps(first, minutes, busy)
+    peak = int(nodes.max(initial=0))
+    # The window opens with every level idle and closes as if every level were needed.
+    at = np.concatenate(([0], at, [seconds, seconds]))
+    nodes = np.concatenate(([peak, 0], nodes, [0, peak]))
+    level, start = _crossings(at, nodes[1:], nodes[:-1])
+    _, end = _crossings(at, nodes[:-1], nodes[1:])
+    first = np.diff(level, prepend=0) != 0
+    warm = ~first | (level <= on_at_start)
     # A cold first use is a start even where it comes at once.
-    keep = (length > 0) | ~warm
-    return (
-        np.full(int(keep.sum()), level, dtype=np.int64),
-        gap_start[keep],
-        length[keep],
-        warm[keep],
-        closed[keep],
+    keep = (end > start) | ~warm
+    return Levels(
+        seconds=seconds,
+        peak=peak,
+        demand=np.repeat(busy, minutes),
+        level=level[keep],
+        start=start[keep],
+        length=(end - start)[keep],
+        warm=warm[keep],
+        closed=np.diff(level, append=peak + 1)[keep] == 0,
     )
+
+
+def _steps(first: Ints, minutes: Ints, busy: Ints) -> tuple[Ints, Ints]:
+    """Return when the number of busy nodes may change and what it is from then on.
+
+    Args:
+        first: where each run of minutes of equal demand begins.
+        minutes: length of each run.
+        busy: busy node-seconds of each of its minutes.
+    """
+    # Each minute that is partly idle is two steps.
+    times = np.where(busy % SECONDS_PER_MINUTE, minutes, 1)
+    busy = np.repeat(busy, times)
+    minute = np.repeat(first - times.cumsum() + times, times) + np.arange(busy.size)
+    most = (busy + SECONDS_PER_MINUTE - 1) // SECONDS_PER_MINUTE
+    rest = most * SECONDS_PER_MINUTE - busy
+    follows = most <= np.append(0, most[:-1])[: most.size]
+    at, nodes = np.empty((2, busy.size, 2), np.int64)
+    at[:, 0] = minute * SECONDS_PER_MINUTE
+    at[:, 1] = at[:, 0] + np.where(follows, SECONDS_PER_MINUTE - rest, rest)
+    least = most - (rest > 0)
+    nodes[:, 0] = np.where(follows, most, least)
+    nodes[:, 1] = np.where(follows, least, most)
+    return at.ravel(), nodes.ravel()
+
+
+def _crossings(at: Ints, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+    """Return level and time of each level between `low` and `high`, in order of both."""
+    count = np.maximum(high - low, 0)
+    before = count.cumsum() - count
+    level = np.arange(count.sum()) + np.repeat(low - before + 1, count)
+    # Numbers of few bits are sorted by radix, in one pass over them.
+    order = np.argsort(level.astype(np.min_scalar_type(high.max())), kind="stable")
+    return level[order], np.repeat(at, count)[order]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -205,40 +213,31 @@ def sweep(
     Gaps fall into the bins between the candidate idle times; sums over bins serve all idle times
     and sums over levels all minimum node counts: O(gaps + levels × candidates), performance.md §3.
     """
-    idle = np.asarray(sorted(idle_seconds), dtype=np.int64)
+    idle: Ints = np.asarray(sorted(idle_seconds), dtype=np.int64)
     floors = np.asarray(min_nodes, dtype=np.int64)
     leaving = round(physics.leaving_seconds)
     shape = (levels.peak + 1, idle.size + 1)
 
     # A warm closed gap in bin j outlives the idle times before j and is paid in full by the others.
-    paid, starts = (
-        np.zeros(shape[:1] + idle.shape, np.int64),
-        np.zeros_like(idle, shape=(shape[0], idle.size)),
-    )
-    warm = levels.warm & levels.closed
-    bins = np.searchsorted(idle, levels.length[warm], side="left")
-    count, total = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    np.add.at(count, (levels.level[warm], bins), 1)
-    np.add.at(total, (levels.level[warm], bins), levels.length[warm])
-    outlive = count.sum(axis=1, keepdims=True) - count.cumsum(axis=1)[:, :-1]
-    paid += total.cumsum(axis=1)[:, :-1] + outlive * (idle + leaving)
-    starts += outlive
+    warm = np.flatnonzero(levels.warm & levels.closed)
+    length = levels.length[warm]
+    cell = levels.level[warm] * shape[1] + np.searchsorted(idle, length)
+    count = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    # Floats are exact here: no sum of seconds comes near 2**53.
+    total = np.bincount(cell, weights=length, minlength=count.size).reshape(shape).astype(np.int64)
+    starts = count.sum(axis=1, keepdims=True) - count.cumsum(axis=1)[:, :-1]
+    paid = total.cumsum(axis=1)[:, :-1] + starts * (idle + leaving)
     # Cold first uses start once whatever the idle time; open gaps never start.
-    cold = ~levels.warm & levels.closed
-    np.add.at(starts, levels.level[cold], 1)
-    last = levels.warm & ~levels.closed
-    length = levels.length[last][:, None]
-    np.add.at(
-        paid,
-        levels.level[last],
-        np.where(length > idle, np.minimum(idle + leaving, length), length),
-    )
+    cold = levels.level[~levels.warm & levels.closed]
+    starts += np.bincount(cold, minlength=shape[0])[:, None]
+    last = np.flatnonzero(levels.warm & ~levels.closed)
+    left = levels.length[last][:, None]
+    paid[levels.level[last]] += np.where(left > idle, np.minimum(idle + leaving, left), left)
 
-    pinned_paid = np.zeros(shape[0], np.int64)
-    np.add.at(pinned_paid, levels.level, levels.length)
+    pinned_paid = np.bincount(levels.level, weights=levels.length, minlength=shape[0])
     below = np.minimum(floors, levels.peak)
     spare = np.maximum(floors - levels.peak, 0) * levels.seconds
-    pinned = pinned_paid.cumsum()[below] + spare
+    pinned = pinned_paid.astype(np.int64).cumsum()[below] + spare
     free_paid = paid.sum(axis=0) - paid.cumsum(axis=0)[below]
     free_starts = starts.sum(axis=0) - starts.cumsum(axis=0)[below]
     return Curve(

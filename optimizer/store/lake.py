@@ -189,6 +189,16 @@ class Lake:
             rows = rows.filter(inside(rows[table.day_column], window))
         return rows.select(names)
 
+    def read_day(self, table: Table, day: date, columns: Sequence[str]) -> pa.Table:
+        """Return columns of a UTC day in the order of the key, each text kept once.
+
+        Raises:
+            LakeError: the file is damaged.
+        """
+        schema = _texts_once(pa.schema([table.schema.field(name) for name in columns]))
+        file = self._day_file(table, day)
+        return _load(file, schema) if file.exists() else schema.empty_table()
+
     def days(self, table: Table) -> list[date]:
         """Return the UTC days that have a file, oldest first; none for a table of one file."""
         if table.day_column is None:

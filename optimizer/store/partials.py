@@ -4,20 +4,21 @@ The same pure function runs in a thread pool over day files here and could run o
 on a cluster. All of it is integer arithmetic, so that two engines give the same numbers.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
+from functools import reduce
+from itertools import pairwise
+from operator import or_
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from scipy.sparse import csr_array
 
-from optimizer.model import Window
-from optimizer.store.lake import Lake, start_of
+from optimizer.store.lake import Lake
 from optimizer.store.tables import INTERVALS, NODE_DAYS, SAMPLES
 from optimizer.units import MINUTES_PER_DAY
 
@@ -28,11 +29,22 @@ USED_PER_MILLE = 10
 """A GPU that is never busier than this all day was not used (methods §3.3)."""
 
 _BINS = 1001
+_UNSEEN = _BINS
+"""The bin of samples without a value."""
+_WIDTH = _BINS + 1
 _HOURS = 24
 _MINUTES_PER_HOUR = 60
 _SECONDS_PER_MINUTE = 60
+_SECONDS_PER_DAY = 86400
 
-Ints = npt.NDArray[np.int64]
+_SLOT = MINUTES_PER_DAY + BRIDGED_MINUTES + 1
+"""Of a node's day on a timeline of all nodes, one after another: no hole between is bridged."""
+
+_BLOCK_ROWS = 1 << 18
+"""About so many rows are worked on at once, whatever the size of the day."""
+
+Ints = npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _HISTOGRAMS = {
@@ -43,38 +55,66 @@ _HISTOGRAMS = {
 }
 _HOUR_SUMS = {"cpu_hour_sums": "cpu_avg", "gpu_hour_sums": "gpu_avg"}
 _MAXIMA = ("cpu_max", "memory_max", "gpu_max", "gpu_memory_max")
+_COLUMNS = (
+    "resource_id",
+    "node_id",
+    "device_id",
+    "minute_utc",
+    "grain_minutes",
+    "busy",
+    *_HOUR_SUMS.values(),
+    *_MAXIMA,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Rows:
-    """The samples of a day as arrays; nodes are numbered from 0."""
+    """Samples of whole nodes as arrays, node after node; nodes are numbered from 0."""
 
+    midnight: int
+    """At which their day begins, in minutes since 1970."""
     node: Ints
-    minute: Ints
-    """Minutes since 1970."""
+    moment: Ints
+    """Its minute on the timeline of all nodes."""
     grain: Ints
-    busy: Bools
-    known: Bools
-    """Whether `busy` was observed."""
+    weight: Floats
+    """The grain once more, in the type that NumPy adds up by."""
+    first_bin: Ints
+    """Where the histogram of its node begins among those of all nodes."""
+    node_first: Ints
+    """First row of each node."""
+    run_first: Ints
+    """First row of each run of rows of one device of a node in one hour."""
     resource_ids: pa.Array
+    """Of each node."""
     node_ids: pa.Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Stretches:
-    """Stretches of time of nodes, in order of (node, start); ends are excluded."""
+class _Values:
+    """A metric of each row; 0 where it was not seen."""
 
-    node: Ints
+    value: Ints
+    seen: Bools | None
+    """None: everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Stretches:
+    """Stretches of the timeline of all nodes, in order; ends are excluded."""
+
     start: Ints
     end: Ints
+    minutes: Ints
+    """How many of its minutes were observed."""
     busy: Bools
 
 
 def day_partials(samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Reduce the samples of one UTC day to (node_days, intervals).
 
-    Shape: `samples` has the columns of `tables.SAMPLES`, all of one day, in any order. A node is
-    busy while any of its devices is.
+    Shape: `samples` has the columns of `tables.SAMPLES`, all of one day, in any order; that of the
+    lake is the fast one. A node is busy while any of its devices is.
 
     - Histograms count minutes by per mille of the *maximum* within a sample, over all devices of
       a kind: idleness and headroom are asked of the peaks. Hour sums are the *average* × minutes.
@@ -83,32 +123,13 @@ def day_partials(samples: pa.Table) -> tuple[pa.Table, pa.Table]:
 
     A metric that was never observed on a node is null, never 0.
     """
-    rows = _rows(samples)
-    observed = _merge_devices(rows)
-    node_days = {
-        "resource_id": rows.resource_ids,
-        "node_id": rows.node_ids,
-        "day": _day_of(rows),
-        "minutes": _sums(observed.node, observed.end - observed.start, len(rows.node_ids)),
-        "busy_minutes": _sums(
-            observed.node, (observed.end - observed.start) * observed.busy, len(rows.node_ids)
-        ),
-        **{name: _histograms(rows, samples[metric]) for name, metric in _HISTOGRAMS.items()},
-        **{name: _hour_sums(rows, samples[metric]) for name, metric in _HOUR_SUMS.items()},
-        **{metric: _maxima(rows, samples[metric]) for metric in _MAXIMA},
-        **_gpu_counts(rows, samples),
-    }
-    stretches = _stretches(observed)
-    intervals = {
-        "resource_id": rows.resource_ids.take(pa.array(stretches.node)),
-        "node_id": rows.node_ids.take(pa.array(stretches.node)),
-        "start_utc": _times(stretches.start),
-        "end_utc": _times(stretches.end),
-        "busy": stretches.busy,
-    }
-    return pa.table(node_days, schema=NODE_DAYS.schema), pa.table(
-        intervals, schema=INTERVALS.schema
-    )
+    node_days, intervals = [NODE_DAYS.schema.empty_table()], [INTERVALS.schema.empty_table()]
+    for block in _blocks(samples):
+        rows = _rows(block)
+        stretches = _joined(_merge_devices(rows, block["busy"]))
+        node_days.append(_node_days(rows, stretches, block))
+        intervals.append(_intervals(rows, stretches))
+    return pa.concat_tables(node_days), pa.concat_tables(intervals)
 
 
 def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) -> int:
@@ -121,9 +142,7 @@ def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) ->
     """
 
     def refresh(day: date) -> None:
-        start = start_of(day)
-        window = Window(start_utc=start, end_utc=start + timedelta(days=1))
-        node_days, intervals = day_partials(lake.read_arrow(SAMPLES, window))
+        node_days, intervals = day_partials(lake.read_day(SAMPLES, day, _COLUMNS))
         lake.replace(NODE_DAYS, day, node_days)
         lake.replace(INTERVALS, day, intervals)
 
@@ -131,152 +150,201 @@ def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) ->
         return sum(1 for _ in pool.map(refresh, days))
 
 
+def _blocks(samples: pa.Table) -> Iterator[pa.Table]:
+    """Yield samples a few whole nodes at a time, node after node."""
+    if not samples.num_rows:
+        return
+    samples = samples.unify_dictionaries()
+    (resource, _), (node, names) = _codes(samples["resource_id"]), _codes(samples["node_id"])
+    first = _changes(resource, node)
+    pairs = resource[first].astype(np.int64) * len(names) + node[first]
+    if pd.unique(pairs).size < pairs.size:  # rows of a node lie apart
+        order = np.lexsort((node, resource))
+        samples, first = samples.take(pa.array(order)), _changes(resource[order], node[order])
+    cuts = first[np.searchsorted(first, np.arange(0, first[-1] + 1, _BLOCK_ROWS))]
+    for start, end in pairwise([*np.unique(cuts).tolist(), samples.num_rows]):
+        yield samples.slice(start, end - start)
+
+
 def _rows(samples: pa.Table) -> _Rows:
-    resources, nodes = (
-        samples[name].combine_chunks().dictionary_encode() for name in ("resource_id", "node_id")
+    (resource, resource_ids), (node, node_ids), (device, _) = (
+        _codes(samples[name]) for name in ("resource_id", "node_id", "device_id")
     )
-    pairs = _ints(resources.indices) * max(1, len(nodes.dictionary)) + _ints(nodes.indices)
-    # Hashing is several times as fast as sorting all rows.
-    node, unique = pd.factorize(pairs, sort=True)
-    which_resource, which_node = np.divmod(unique, max(1, len(nodes.dictionary)))
+    seconds = samples["minute_utc"].cast(pa.int64()).to_numpy()
+    midnight = int(seconds[0]) // _SECONDS_PER_DAY * _SECONDS_PER_DAY
+    # Small integers are divided several times as fast.
+    minute = (seconds - midnight).astype(np.int32) // _SECONDS_PER_MINUTE
+    grain = samples["grain_minutes"].to_numpy()
+    first = _changes(resource, node)
+    count = np.diff(first, append=node.size)
+    number = np.repeat(np.arange(first.size, dtype=np.int32), count)
     return _Rows(
-        node=node.astype(np.int64),
-        minute=_ints(samples["minute_utc"].cast(pa.int64())) // _SECONDS_PER_MINUTE,
-        grain=_ints(samples["grain_minutes"]),
-        busy=samples["busy"].fill_null(False).to_numpy().astype(np.bool_),
-        known=samples["busy"].is_valid().to_numpy().astype(np.bool_),
-        resource_ids=resources.dictionary.take(pa.array(which_resource)),
-        node_ids=nodes.dictionary.take(pa.array(which_node)),
+        midnight=midnight // _SECONDS_PER_MINUTE,
+        node=number,
+        moment=number * _SLOT + minute,
+        grain=grain,
+        weight=grain.astype(np.float64),
+        first_bin=np.repeat(np.arange(first.size) * _WIDTH, count),
+        node_first=first,
+        run_first=_changes(number, device, minute // _MINUTES_PER_HOUR),
+        resource_ids=resource_ids.take(pa.array(resource[first])),
+        node_ids=node_ids.take(pa.array(node[first])),
     )
 
 
-def _merge_devices(rows: _Rows) -> _Stretches:
+def _merge_devices(rows: _Rows, busy: pa.ChunkedArray) -> _Stretches:
     """Return one stretch for each node and sample time, cut where the next one starts."""
-    minute = rows.minute - rows.minute.min(initial=0)
-    # Collectors write in this order, and a stable sort of what is in order is one look at it.
-    order = np.argsort(rows.node * (minute.max(initial=0) + 1) + minute, kind="stable")
-    order = order[rows.known[order]]
-    node, start = rows.node[order], rows.minute[order]
-    first = _changes(node, start)
-    if not first.size:
-        nothing = np.empty(0, np.int64)
-        return _Stretches(node=nothing, start=nothing, end=nothing, busy=np.empty(0, np.bool_))
-    end = start[first] + np.maximum.reduceat(rows.grain[order], first)
-    node, start = node[first], start[first]
-    same_node = node[1:] == node[:-1]
-    end[:-1] = np.where(same_node, np.minimum(end[:-1], start[1:]), end[:-1])
-    midnight = (start // MINUTES_PER_DAY + 1) * MINUTES_PER_DAY
-    return _Stretches(
-        node=node,
-        start=start,
-        end=np.minimum(end, midnight),
-        busy=np.logical_or.reduceat(rows.busy[order], first),
-    )
+    start, grain, working = rows.moment, rows.grain, _filled(busy, False)
+    if busy.null_count:
+        known = np.flatnonzero(busy.is_valid().to_numpy())
+        start, grain, working = start[known], grain[known], working[known]
+    if (start[1:] <= start[:-1]).any():  # several devices
+        order = np.argsort(start, kind="stable")
+        first = _changes(start[order])
+        start = start[order][first]
+        grain = np.maximum.reduceat(grain[order], first)
+        working = np.logical_or.reduceat(working[order], first)
+    end = np.minimum(start + grain, start // _SLOT * _SLOT + MINUTES_PER_DAY)
+    end[:-1] = np.minimum(end[:-1], start[1:])
+    return _Stretches(start=start, end=end, minutes=end - start, busy=working)
 
 
-def _stretches(observed: _Stretches) -> _Stretches:
+def _joined(observed: _Stretches) -> _Stretches:
     """Join neighbours of equal `busy` whose hole is short."""
-    if not observed.node.size:
+    start, end, busy = observed.start, observed.end, observed.busy
+    if not start.size:
         return observed
-    far = np.empty(observed.node.size, np.bool_)
-    far[0] = True
-    far[1:] = (
-        (observed.node[1:] != observed.node[:-1])
-        | (observed.busy[1:] != observed.busy[:-1])
-        | (observed.start[1:] - observed.end[:-1] > BRIDGED_MINUTES)
-    )
-    first = np.flatnonzero(far)
-    last = np.append(first[1:], observed.node.size) - 1
+    far = (busy[1:] != busy[:-1]) | (start[1:] - end[:-1] > BRIDGED_MINUTES)
+    first = np.append(0, np.flatnonzero(far) + 1)
     return _Stretches(
-        node=observed.node[first],
-        start=observed.start[first],
-        end=observed.end[last],
-        busy=observed.busy[first],
+        start=start[first],
+        end=end[np.append(first[1:], start.size) - 1],
+        minutes=np.add.reduceat(observed.minutes, first),
+        busy=busy[first],
     )
 
 
-def _histograms(rows: _Rows, values: pa.ChunkedArray) -> pa.Array:
+def _node_days(rows: _Rows, stretches: _Stretches, samples: pa.Table) -> pa.Table:
+    values = {metric: _values(samples[metric]) for metric in (*_HOUR_SUMS.values(), *_MAXIMA)}
+    node, nodes = stretches.start // _SLOT, rows.node_first.size
+    columns = {
+        "resource_id": rows.resource_ids,
+        "node_id": rows.node_ids,
+        "day": _times(np.full(nodes, rows.midnight)),
+        "minutes": _sums(node, stretches.minutes, nodes),
+        "busy_minutes": _sums(node, stretches.minutes * stretches.busy, nodes),
+        **{name: _histograms(rows, values[metric]) for name, metric in _HISTOGRAMS.items()},
+        **{name: _hour_sums(rows, values[metric]) for name, metric in _HOUR_SUMS.items()},
+        **{metric: _maxima(rows, values[metric]) for metric in _MAXIMA},
+        **_gpu_counts(rows, values["gpu_max"], samples["device_id"]),
+    }
+    return pa.table(columns, schema=NODE_DAYS.schema)
+
+
+def _intervals(rows: _Rows, stretches: _Stretches) -> pa.Table:
+    node = stretches.start // _SLOT
+    midnight = rows.midnight - node * _SLOT
+    columns = {
+        "resource_id": rows.resource_ids.take(pa.array(node)),
+        "node_id": rows.node_ids.take(pa.array(node)),
+        "start_utc": _times(midnight + stretches.start),
+        "end_utc": _times(midnight + stretches.end),
+        "busy": stretches.busy,
+    }
+    return pa.table(columns, schema=INTERVALS.schema)
+
+
+def _histograms(rows: _Rows, values: _Values) -> pa.Array:
     """Return for each node [bin, minutes, bin, minutes, …] of the bins that hold something."""
-    seen, value = _observed(values)
-    cells = rows.grain[seen], (rows.node[seen], np.minimum(value, _BINS - 1))
-    filled = csr_array(cells, shape=(len(rows.node_ids), _BINS))
-    filled.sum_duplicates()
-    pairs = np.stack([filled.indices, filled.data], axis=1).ravel()
-    return _lists(2 * filled.indptr, pairs, none=np.diff(filled.indptr) == 0)
+    bins = np.minimum(values.value, _BINS - 1)
+    if values.seen is not None:
+        bins[~values.seen] = _UNSEEN
+    edges = np.arange(rows.node_first.size + 1) * _WIDTH
+    minutes = np.bincount(rows.first_bin + bins, weights=rows.weight, minlength=edges[-1])
+    minutes[_UNSEEN::_WIDTH] = 0
+    cell = np.flatnonzero(minutes != 0)
+    first = np.searchsorted(cell, edges)
+    filled = np.diff(first)
+    pairs = np.empty((cell.size, 2), np.uint32)
+    pairs[:, 0] = cell - np.repeat(edges[:-1], filled)
+    pairs[:, 1] = minutes[cell]
+    return _lists(2 * first, pairs.ravel(), none=filled == 0)
 
 
-def _hour_sums(rows: _Rows, values: pa.ChunkedArray) -> pa.Array:
-    seen, value = _observed(values)
-    hour = rows.minute[seen] // _MINUTES_PER_HOUR % _HOURS
-    count = len(rows.node_ids)
-    sums = _sums(rows.node[seen] * _HOURS + hour, value * rows.grain[seen], count * _HOURS)
-    present = np.zeros(count, np.bool_)
-    present[rows.node[seen]] = True
-    return _lists(_HOURS * np.arange(count + 1), sums, none=~present)
+def _hour_sums(rows: _Rows, values: _Values) -> pa.Array:
+    nodes, first = rows.node_first.size, rows.run_first
+    hour = rows.moment[first] % _SLOT // _MINUTES_PER_HOUR
+    told = np.add.reduceat(values.value * rows.weight, first)
+    sums = _sums(rows.node[first] * _HOURS + hour, told, nodes * _HOURS)
+    return _lists(_HOURS * np.arange(nodes + 1), sums, none=_unseen(values, rows.node_first))
 
 
-def _maxima(rows: _Rows, values: pa.ChunkedArray) -> list[int | None]:
-    seen, value = _observed(values)
-    highest = np.full(len(rows.node_ids), -1, np.int64)
-    np.maximum.at(highest, rows.node[seen], value)
-    return [None if v < 0 else v for v in highest.tolist()]
+def _maxima(rows: _Rows, values: _Values) -> pa.Array:
+    highest = np.maximum.reduceat(values.value, rows.node_first)
+    return pa.array(highest, mask=_unseen(values, rows.node_first))
 
 
-def _gpu_counts(rows: _Rows, samples: pa.Table) -> dict[str, list[int | None]]:
+def _gpu_counts(rows: _Rows, values: _Values, device_ids: pa.ChunkedArray) -> dict[str, pa.Array]:
     """Return how many GPUs of each node were told of, and how many of them ever worked."""
-    seen, value = _observed(samples["gpu_max"])
-    devices = samples["device_id"].combine_chunks().dictionary_encode()
-    count = max(1, len(devices.dictionary))
-    cells = rows.node[seen] * count + _ints(devices.indices)[seen]
-    cell, unique = pd.factorize(cells)
-    highest = np.zeros(unique.size, np.int64)
-    np.maximum.at(highest, cell, value)
-    told = _sums(unique // count, np.ones_like(unique), len(rows.node_ids)).tolist()
-    used = _sums(
-        unique // count, (highest > USED_PER_MILLE).astype(np.int64), len(rows.node_ids)
-    ).tolist()
+    device, names = _codes(device_ids)
+    first = rows.run_first
+    gpu = rows.node[first] * len(names) + device[first]
+    worked = np.maximum.reduceat(values.value, first) > USED_PER_MILLE
+    seen, used = (
+        _sums(pd.unique(gpu[which]) // len(names), None, rows.node_first.size)
+        for which in (~_unseen(values, first), worked)
+    )
     return {
-        "gpus_seen": [n or None for n in told],
-        "gpus_used": [u if n else None for n, u in zip(told, used, strict=True)],
+        "gpus_seen": pa.array(seen, mask=seen == 0),
+        "gpus_used": pa.array(used, mask=seen == 0),
     }
 
 
-def _lists(
-    offsets: npt.NDArray[np.integer[Any]], values: npt.NDArray[np.integer[Any]], *, none: Bools
-) -> pa.Array:
+def _lists(offsets: Ints, values: Ints, *, none: Bools) -> pa.Array:
     """Return one list for each node; null where `none`."""
     return pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()), pa.array(values, pa.uint32()), mask=pa.array(none)
     )
 
 
-def _observed(values: pa.ChunkedArray) -> tuple[Bools, Ints]:
-    """Return where a value is and the values that are."""
-    seen = values.is_valid().to_numpy().astype(np.bool_)
-    return seen, _ints(values.drop_null())
+def _values(column: pa.ChunkedArray) -> _Values:
+    return _Values(
+        value=_filled(column, 0),
+        seen=column.is_valid().to_numpy() if column.null_count else None,
+    )
 
 
-def _sums(group: Ints, values: Ints, count: int) -> Ints:
-    """Add values up by group. Floats are exact here: no sum of a day comes near 2**53."""
+def _filled(column: pa.ChunkedArray, missing: Any) -> npt.NDArray[Any]:
+    filled = column.fill_null(missing) if column.null_count else column
+    return filled.to_numpy()  # type: ignore[no-any-return]
+
+
+def _unseen(values: _Values, first: Ints) -> Bools:
+    """Return for each stretch of rows whether none of its values was seen."""
+    if values.seen is None:
+        return np.zeros(first.size, np.bool_)
+    return ~np.logical_or.reduceat(values.seen, first)
+
+
+def _sums(group: Ints, values: Ints | Floats | None, count: int) -> Ints:
+    """Add values up by group, or count them. Floats are exact: no sum of a day comes near 2**53."""
     return np.bincount(group, weights=values, minlength=count).astype(np.int64)
 
 
 def _changes(*columns: Ints) -> Ints:
     """Return where a row differs from the one before it; the first row does."""
-    if not columns[0].size:
-        return np.empty(0, np.int64)
-    differs = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
-    return np.flatnonzero(np.concatenate(([True], differs)))
+    differs = reduce(or_, [column[1:] != column[:-1] for column in columns])
+    return np.append(0, np.flatnonzero(differs) + 1)[: columns[0].size]
 
 
-def _day_of(rows: _Rows) -> pa.Array:
-    first = rows.minute.min() if rows.minute.size else 0
-    return _times(np.full(len(rows.node_ids), first // MINUTES_PER_DAY * MINUTES_PER_DAY))
+def _codes(texts: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
+    """Return numbers of texts and what they stand for."""
+    if not pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_encode()
+    codes = texts.combine_chunks()
+    return codes.indices.to_numpy(), codes.dictionary
 
 
 def _times(minutes: Ints) -> pa.Array:
-    return pa.array(minutes * _SECONDS_PER_MINUTE, pa.int64()).cast(pa.timestamp("s", tz="UTC"))
-
-
-def _ints(values: pa.Array | pa.ChunkedArray) -> Ints:
-    return values.to_numpy(zero_copy_only=False).astype(np.int64)  # type: ignore[no-any-return]
+    seconds = minutes.astype(np.int64) * _SECONDS_PER_MINUTE
+    return pa.array(seconds).cast(pa.timestamp("s", tz="UTC"))
