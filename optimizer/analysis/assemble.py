@@ -17,7 +17,7 @@ from optimizer.analysis.clusters import (
     levels_of,
     replayed_as_was,
 )
-from optimizer.analysis.confidence import Floats, calibrate
+from optimizer.analysis.confidence import Floats, calibrate, last_place
 from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.features import (
     ClusterFeatures,
@@ -285,6 +285,7 @@ def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill, priced: Rates) 
         calibration=_calibration(cost, as_was, rate.basis),
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
+        standing_error_per_day=_standing_error(bill, resource_id),
     )
 
 
@@ -302,6 +303,7 @@ def _instance_case(
         habits=habits,
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
+        standing_error_per_day=_standing_error(bill, resource_id),
     )
 
 
@@ -315,6 +317,7 @@ def _deployment_case(seen: DeploymentFeatures, rate: Rate, bill: Bill) -> Deploy
         calibration=_calibration(cost, _daily_hours(seen) * rate.per_hour, rate.basis),
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
+        standing_error_per_day=_standing_error(bill, resource_id),
     )
 
 
@@ -329,12 +332,21 @@ def _calibration(cost: Floats | None, as_was: Floats, basis: Basis) -> Calibrati
 
 def _standing(bill: Bill, resource_id: str) -> float:
     """Return what it costs a day beside its machines."""
-    beside = [
+    return sum(_beside(bill, resource_id)) / bill.days if bill.days else 0.0
+
+
+def _standing_error(bill: Bill, resource_id: str) -> float:
+    """Return how far that may be off, as every line of it is rounded."""
+    beside = _beside(bill, resource_id)
+    return last_place(beside) / 2 * len(beside) / bill.days if bill.days else 0.0
+
+
+def _beside(bill: Bill, resource_id: str) -> list[float]:
+    return [
         line.cost
         for line in bill.lines
         if line.resource_id == resource_id and line.component != "vm"
     ]
-    return sum(beside) / bill.days if bill.days else 0.0
 
 
 def _spend(bill: Bill, resource_id: str) -> float | None:

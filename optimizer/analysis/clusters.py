@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -59,6 +60,10 @@ MIN_SEEN = 3
 """Cold starts or releases from which on their mean length is believed."""
 
 
+_End: TypeAlias = Literal["best", "likely", "worst"]
+"""How long work takes where it is not known: see `sizing.Stretch`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClusterCase(Case[ClusterSettings]):
     """A training cluster."""
@@ -75,7 +80,7 @@ class ClusterCase(Case[ClusterSettings]):
     """Sizes that Azure offers here, and whether as low priority too; None: not known."""
     evictions: EvictionRate = field(default_factory=EvictionRate)
     """Of low-priority nodes of this estate."""
-    _cut: dict[tuple[ClusterSettings, bool], Levels] = field(
+    _cut: dict[tuple[ClusterSettings, _End], Levels] = field(
         init=False, repr=False, default_factory=dict
     )
     """Demand under other machines, priorities and limits, once it was worked out."""
@@ -125,6 +130,7 @@ class ClusterCase(Case[ClusterSettings]):
         evicted = self._evicted(settings)
         resized = self._resized(settings)
         return Stretch(
+            best=evicted.best * resized.best / settings.spread,
             likely=evicted.likely * resized.likely / settings.spread,
             worst=evicted.worst * resized.worst / settings.spread,
         )
@@ -135,13 +141,14 @@ class ClusterCase(Case[ClusterSettings]):
             return SAME
         runs = self.runs
         hours, nodes = runs.seconds / SECONDS_PER_HOUR, runs.nodes.astype(np.float64)
-        likely, worst = (
+        rates = (self.evictions.quantile(0.05), self.evictions.mean, self.evictions.quantile(0.95))
+        best, likely, worst = (
             preemption.stretch(
                 hours, nodes, rate, restart=self.physics.wait_seconds / SECONDS_PER_HOUR
             )
-            for rate in (self.evictions.mean, self.evictions.quantile(0.95))
+            for rate in rates
         )
-        return Stretch(likely=likely, worst=worst)
+        return Stretch(best=best, likely=likely, worst=worst)
 
     @property
     def runs(self) -> Runs:
@@ -166,7 +173,7 @@ class ClusterCase(Case[ClusterSettings]):
         """Return what a size has; None where it is not known."""
         return self.rates.catalogue.size(sku) if self.rates else None
 
-    def levels_under(self, settings: ClusterSettings, *, worst: bool = False) -> Levels:
+    def levels_under(self, settings: ClusterSettings, end: _End = "likely") -> Levels:
         """Return demand under `settings`: runs end later or earlier, none starts elsewhen."""
         work = ClusterSettings(
             min_nodes=0,
@@ -177,34 +184,32 @@ class ClusterCase(Case[ClusterSettings]):
             spread=settings.spread,
             time_limits=settings.time_limits,
         )
-        longer = self.stretch(settings)
-        factor = longer.worst if worst else longer.likely
+        factor: float = getattr(self.stretch(settings), end)
         if factor == 1.0 and settings.spread == 1 and not settings.time_limits:
             return self.levels
-        if (work, worst) not in self._cut:
+        if (work, end) not in self._cut:
             runs = self.runs
             seconds = runs.seconds * factor
             for experiment, minutes in settings.time_limits:
                 mine = runs.experiment == experiment
                 seconds[mine] = np.minimum(seconds[mine], minutes * 60)
-            self._cut[work, worst] = cut_into_levels(
+            self._cut[work, end] = cut_into_levels(
                 reshaped(self.features.demand, runs, seconds, runs.nodes * settings.spread),
                 on_at_start=self.features.on_at_start,
             )
-        return self._cut[work, worst]
+        return self._cut[work, end]
 
-    def outcome(self, settings: ClusterSettings, *, worst: bool = False) -> Outcome:
+    def outcome(self, settings: ClusterSettings, end: _End = "likely") -> Outcome:
         """Return what `settings` would have paid for beside the work."""
-        return replay(self.levels_under(settings, worst=worst), settings, self.physics)
+        return replay(self.levels_under(settings, end), settings, self.physics)
 
     def hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid node-hours in each step of the window."""
-        return self._hours(settings, step_seconds, worst=False)
+        return self._hours(settings, step_seconds, "likely")
 
-    def _hours(self, settings: ClusterSettings, step_seconds: int, *, worst: bool) -> Floats:
+    def _hours(self, settings: ClusterSettings, step_seconds: int, end: _End) -> Floats:
         edges = np.arange(0, self.levels.seconds + 1, step_seconds)
-        levels = self.levels_under(settings, worst=worst)
-        paid = paid_by(levels, self.outcome(settings, worst=worst), edges)
+        paid = paid_by(self.levels_under(settings, end), self.outcome(settings, end), edges)
         if settings.deleted:
             paid[self.after_use(step_seconds)] = 0.0
         return paid / SECONDS_PER_HOUR
@@ -240,14 +245,21 @@ class ClusterCase(Case[ClusterSettings]):
         before = before or self.settings
         likely = self._cost(before) - self._cost(after)
         total = float(likely.sum())
-        if total <= 0 or self.stretch(after) == self.stretch(before):
+        if total <= 0:
             return Saving(daily=likely)
-        worst = self._cost(before, worst=True) - self._cost(after, worst=True)
-        return Saving(daily=likely, low=min(1.0, float(worst.sum()) / total))
+        if after.deleted:
+            return self.of_deleting(likely)
+        if self.stretch(after) == self.stretch(before):
+            return Saving(daily=likely)
+        ends: tuple[_End, _End] = "worst", "best"
+        low, high = (
+            float((self._cost(before, end) - self._cost(after, end)).sum()) / total for end in ends
+        )
+        return Saving(daily=likely, low=min(1.0, low), high=max(1.0, high))
 
-    def _cost(self, settings: ClusterSettings, *, worst: bool = False) -> Floats:
+    def _cost(self, settings: ClusterSettings, end: _End = "likely") -> Floats:
         standing = np.where(settings.deleted & self.after_use(), 0.0, self.standing_per_day)
-        hours = self._hours(settings, SECONDS_PER_DAY, worst=worst)
+        hours = self._hours(settings, SECONDS_PER_DAY, end)
         return hours * self.rate_of(settings).per_hour * self.k + standing
 
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:

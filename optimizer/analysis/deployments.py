@@ -16,7 +16,7 @@ from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import DeploymentFeatures
 from optimizer.analysis.result import Series
 from optimizer.analysis.serving import Demand, autoscaled, waiting_minutes
-from optimizer.model import AutoscaleRules, DeploymentSettings, Effects, Resource, Window
+from optimizer.model import AutoscaleRules, DeploymentSettings, Effects, Json, Resource, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,6 +155,19 @@ def autoscale_of(case: DeploymentCase) -> dict[str, object] | None:
         )
     setting = case.resource.settings["autoscale"]
     return dict(setting) if _in_force(setting) else None
+
+
+def setting_of(rules: AutoscaleRules) -> dict[str, Json]:
+    """Return what an autoscale setting says, in words that a person can type in."""
+    return {
+        "minimum": rules.least,
+        "maximum": rules.most,
+        "rules": [
+            f"CpuUtilizationPercentage > {rules.out_above:.0%} for 5 min: +{rules.out_by}",
+            f"CpuUtilizationPercentage < {rules.in_below:.0%} for 5 min: −{rules.in_by}",
+        ],
+        "cooldown_minutes": rules.in_cooldown_minutes,
+    }
 
 
 def _in_force(setting: Mapping[str, object] | None) -> bool:

@@ -1,7 +1,7 @@
 """What a deployment was asked and needs for it: replay of instance counts and of autoscale."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +128,18 @@ def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limit
         late[mine] = wait > limits.max_wait_share * demand.service_seconds
     busy = asked > 0
     return float(late[busy].mean()) if busy.any() else 0.0
+
+
+def in_time(
+    per_minute: Floats, demand: Demand, lowest: AutoscaleRules, *, max_late_share: float
+) -> AutoscaleRules | None:
+    """Return the rules with the lowest minimum that keep requests in time; None: none does."""
+    for least in range(lowest.least, lowest.most + 1):
+        rules = replace(lowest, least=least)
+        counts = autoscaled(per_minute, demand, rules)
+        if late_share(per_minute, counts, demand, Limits()) <= max_late_share:
+            return rules
+    return None
 
 
 def waiting_minutes(per_minute: Floats, counts: Floats, demand: Demand) -> float:
