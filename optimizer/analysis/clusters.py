@@ -21,6 +21,7 @@ from optimizer.analysis.features import ClusterFeatures
 from optimizer.analysis.preemption import EvictionRate
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import (
+    Ints,
     Levels,
     Outcome,
     Physics,
@@ -55,6 +56,9 @@ DEFAULT_LEAVING_SECONDS = 0.0
 
 PRIOR_STARTS = 5.0
 """How many cold starts a day the default weighs as much as when the bill is asked."""
+
+ONE_JOB_SECONDS = 120
+"""Nodes that begin to work within it of each other are taken for those of one job."""
 
 MIN_SEEN = 3
 """Cold starts or releases from which on their mean length is believed."""
@@ -264,13 +268,20 @@ class ClusterCase(Case[ClusterSettings]):
 
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
         """Return what people and jobs feel of going from `before` to `after`."""
+        evictions = self._evictions(after) - self._evictions(before)
         starts = self.outcome(after).starts - self.outcome(before).starts
-        extra = self.window.per_month(starts + self._evictions(after) - self._evictions(before))
+        waits = self._waits(after) - self._waits(before) + evictions
         return Effects(
-            extra_waiting_minutes_per_month=extra * self.physics.wait_seconds / 60,
-            extra_restarts_per_month=extra,
+            extra_waiting_minutes_per_month=(
+                self.window.per_month(waits) * self.physics.wait_seconds / 60
+            ),
+            extra_restarts_per_month=self.window.per_month(starts + evictions),
             runtime_stretch=self.stretch(after).likely / self.stretch(before).likely,
         )
+
+    def _waits(self, settings: ClusterSettings) -> int:
+        """Return how often a job waits for cold starts, however many nodes it wants."""
+        return occasions(cold_starts(self.levels_under(settings), settings))
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""
@@ -363,7 +374,45 @@ def replayed_as_was(
     return hours
 
 
-def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats | None) -> Physics:
+def cold_starts(levels: Levels, settings: ClusterSettings) -> Ints:
+    """Return when nodes begin to work that had to be allocated, in seconds, level by level."""
+    free = levels.level > settings.min_nodes
+    outlived = levels.warm & (levels.length > settings.idle_seconds)
+    cold = free & levels.closed & (outlived | ~levels.warm)
+    moments: Ints = (levels.start + levels.length)[cold]
+    return moments
+
+
+def occasions(moments: Ints) -> int:
+    """Return how many jobs waited for the nodes that began to work at these moments.
+
+    >>> occasions(np.array([0, 30, 60, 7200]))
+    2
+    """
+    return int(moments.size > 0) + int((np.diff(np.sort(moments)) > ONE_JOB_SECONDS).sum())
+
+
+def usual_start(clusters: Sequence[tuple[ClusterFeatures, Levels]]) -> float:
+    """Return how many seconds a cold start takes on this estate; the default where none was seen.
+
+    Azure allocates nodes of all clusters alike, so one that never started any is told by others.
+    """
+    preparing = starts = 0.0
+    for features, levels in clusters:
+        _, started = _released_and_started(features, levels)
+        if started >= MIN_SEEN and not np.isnan(features.preparing).all():
+            preparing += float(np.nansum(features.preparing)) * 60
+            starts += started
+    return preparing / starts if starts else DEFAULT_START_SECONDS
+
+
+def fit_physics(
+    features: ClusterFeatures,
+    levels: Levels,
+    billed_hours: Floats | None,
+    *,
+    usual_seconds: float = DEFAULT_START_SECONDS,
+) -> Physics:
     """Learn what starts and releases cost on this cluster, from its states and its bill.
 
     The billed time of a cold start is what the bill (else the nodes seen) holds beyond work and
@@ -376,19 +425,25 @@ def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats 
         levels: its demand, cut.
         billed_hours: billed node-hours of each day of the window, NaN where not billed yet; None
             where the bill does not tell them for this cluster.
+        usual_seconds: what a cold start takes where this cluster shows too few.
     """
     releases, starts = _released_and_started(features, levels)
     leaving_seconds = float(np.nansum(features.leaving)) * 60
     leaving = leaving_seconds / releases if releases >= MIN_SEEN else DEFAULT_LEAVING_SECONDS
     unfit = Physics(start_seconds=0.0, leaving_seconds=leaving, wait_seconds=0.0)
     seen = billed_hours if billed_hours is not None else _seen_hours(features)
-    extra = _extra_per_start(features, levels, unfit, seen)
-    preparing = float(np.nansum(features.preparing)) * 60
+    extra = _extra_per_start(features, levels, unfit, seen, usual_seconds)
     known = not np.isnan(features.preparing).all() and starts >= MIN_SEEN
-    wait = preparing / starts if known else min(extra, DEFAULT_START_SECONDS)
+    coming = np.nan_to_num(features.preparing) * 60
+    alone = wait = min(extra, usual_seconds)
+    if known:
+        alone = float(coming.sum()) / starts
+        # A job waits until the last of its nodes is there, however many of them are coming.
+        moments = cold_starts(levels, _usual_settings(features))
+        wait = float(np.minimum(coming, 60.0).sum()) / occasions(moments)
     # A node that starts waits for the others of its job about as long as it took itself, at most;
     # what is paid beyond that is the idling of nodes that came too late.
-    start = min(extra, 2 * wait)
+    start = min(extra, 2 * alone)
     idle = _usual_settings(features).idle_seconds + leaving
     late = min(1.0, (extra - start) / idle) if idle > 0 else 0.0
     return replace(unfit, start_seconds=start, wait_seconds=wait, late_share=late)
@@ -399,8 +454,7 @@ def _released_and_started(features: ClusterFeatures, levels: Levels) -> tuple[in
     settings = _usual_settings(features)
     free = levels.level > settings.min_nodes
     outlived = free & levels.warm & (levels.length > settings.idle_seconds)
-    started = free & levels.closed & (outlived | ~levels.warm)
-    return int(outlived.sum()), int(started.sum())
+    return int(outlived.sum()), int(cold_starts(levels, settings).size)
 
 
 def _usual_settings(features: ClusterFeatures) -> ClusterSettings:
@@ -420,7 +474,11 @@ def _seen_hours(features: ClusterFeatures) -> Floats:
 
 
 def _extra_per_start(
-    features: ClusterFeatures, levels: Levels, unfit: Physics, seen_hours: Floats
+    features: ClusterFeatures,
+    levels: Levels,
+    unfit: Physics,
+    seen_hours: Floats,
+    usual_seconds: float,
 ) -> float:
     """Return seconds billed beyond work and idling, per cold start; see `fit_physics`."""
     without = replayed_as_was(levels, features.policies, features.window, unfit)
@@ -430,7 +488,7 @@ def _extra_per_start(
     usable = ~np.isnan(rest)
     starts, rest = starts[usable], rest[usable]
     prior = PRIOR_STARTS**2
-    fitted = (prior * DEFAULT_START_SECONDS + (starts * rest).sum()) / (prior + (starts**2).sum())
+    fitted = (prior * usual_seconds + (starts * rest).sum()) / (prior + (starts**2).sum())
     return float(max(0.0, fitted))
 
 
