@@ -197,6 +197,8 @@ class Cli:
 
     target: Emulator
     home: Path
+    folder: Path | None = None
+    """Where it is run, with an `optimizer.toml` or none; None: here."""
 
     def __call__(self, *arguments: str) -> str:
         """Run a command, say how long it took, and return what it printed.
@@ -214,6 +216,7 @@ class Cli:
         done = subprocess.run(
             [sys.executable, "-m", "optimizer", *arguments],
             env=environment,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,

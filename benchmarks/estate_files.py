@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -44,6 +46,9 @@ JOBS = pa.schema(
     }.items()
 )
 
+SPOKEN = pa.schema({"time_limit_minutes": pa.float64(), "early_termination": pa.string()}.items())
+"""Columns that `jobs.parquet` has only where a job's document says so."""
+
 SESSIONS = pa.schema(
     {
         "resource_id": pa.string(),
@@ -56,6 +61,15 @@ SESSIONS = pa.schema(
         "keeps_kernel_open": pa.bool_(),
         "via": pa.string(),
         "user_stops": pa.bool_(),
+    }.items()
+)
+
+REQUESTS = pa.schema(
+    {
+        "resource_id": pa.string(),
+        "minute_utc": UTC_MILLI,
+        "requests_per_minute": pa.float64(),
+        "service_ms": pa.float64(),
     }.items()
 )
 
@@ -96,6 +110,8 @@ class Job:
     gpu_busy_fraction: float = 0.0
     gpu_memory_gib_needed: float = 0.0
     checkpoint_minutes: int | None = None
+    time_limit_minutes: float | None = None
+    early_termination: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +128,16 @@ class Session:
     keeps_kernel_open: bool = False
     via: str = "jupyter"
     user_stops: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Traffic:
+    """What a deployment is asked, minute by minute: its rows of `requests.parquet`."""
+
+    resource_id: str
+    start_utc: datetime
+    per_minute: npt.NDArray[np.float64]
+    service_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +168,7 @@ class Estate:
     jobs: Sequence[Job]
     sessions: Sequence[Session]
     prices: Sequence[Price]
+    traffic: Sequence[Traffic] = ()
 
 
 def write_estate(folder: Path, estate: Estate) -> None:
@@ -149,8 +176,13 @@ def write_estate(folder: Path, estate: Estate) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "estate.json", estate.manifest)
     write_json(folder / "resources.json", estate.resources)
-    _write_table(folder / "jobs.parquet", estate.jobs, JOBS)
+    spoken = any(job.time_limit_minutes or job.early_termination for job in estate.jobs)
+    columns = pa.schema([*JOBS, *SPOKEN]) if spoken else JOBS
+    _write_table(folder / "jobs.parquet", estate.jobs, columns)
     _write_table(folder / "sessions.parquet", estate.sessions, SESSIONS)
+    if estate.traffic:
+        table = pa.concat_tables(map(_asked, estate.traffic))
+        parquet.write_table(table, folder / "requests.parquet", compression="zstd")
     with (folder / "prices.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(field.name for field in fields(Price))
@@ -325,6 +357,98 @@ def instance_document(
     )
 
 
+def endpoint_document(workspace: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a managed online endpoint whose traffic all goes to its deployment `main`."""
+    return {
+        "id": f"{workspace['id']}/onlineEndpoints/{name}",
+        "name": name,
+        "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
+        "location": workspace["location"],
+        "kind": "Managed",
+        "tags": {},
+        "properties": {
+            "authMode": "Key",
+            "provisioningState": "Succeeded",
+            "traffic": {"main": 100},
+        },
+    }
+
+
+def deployment_document(
+    endpoint: Mapping[str, Any],
+    *,
+    sku: str,
+    instances: int,
+    requests_at_once: int,
+    created_utc: datetime,
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the deployment `main` of an endpoint."""
+    return {
+        "id": f"{endpoint['id']}/deployments/main",
+        "name": "main",
+        "type": f"{endpoint['type']}/deployments",
+        "location": endpoint["location"],
+        "tags": dict(tags),
+        "sku": {"name": "Default", "capacity": instances},
+        "systemData": {"createdAt": iso_utc(created_utc)},
+        "properties": {
+            "endpointComputeType": "Managed",
+            "instanceType": sku,
+            "provisioningState": "Succeeded",
+            "scaleSettings": {"scaleType": "Default"},
+            "requestSettings": {
+                "maxConcurrentRequestsPerInstance": requests_at_once,
+                "requestTimeout": "PT5S",
+                "maxQueueWait": "PT0.5S",
+            },
+        },
+    }
+
+
+def autoscale_document(
+    deployment: Mapping[str, Any], *, least: int, most: int, rules: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the autoscale setting of a deployment, with one profile for always."""
+    group = deployment["id"].partition("/providers/")[0]
+    name = f"scale-{deployment['id'].split('/')[-3]}"
+    limits = {"minimum": str(least), "maximum": str(most), "default": str(least)}
+    return {
+        "id": f"{group}/providers/Microsoft.Insights/autoscaleSettings/{name}",
+        "name": name,
+        "type": "Microsoft.Insights/autoscaleSettings",
+        "location": deployment["location"],
+        "properties": {
+            "enabled": True,
+            "targetResourceUri": deployment["id"],
+            "profiles": [{"name": "always", "capacity": limits, "rules": list(rules)}],
+        },
+    }
+
+
+def cpu_rule(
+    operator: str, percent: float, direction: str, *, by: int, cooldown_minutes: int
+) -> dict[str, Any]:
+    """Return an autoscale rule on the mean CPU of five minutes."""
+    return {
+        "metricTrigger": {
+            "metricName": "CpuUtilizationPercentage",
+            "timeGrain": "PT1M",
+            "statistic": "Average",
+            "timeWindow": "PT5M",
+            "timeAggregation": "Average",
+            "operator": operator,
+            "threshold": percent,
+        },
+        "scaleAction": {
+            "direction": direction,
+            "type": "ChangeCount",
+            "value": str(by),
+            "cooldown": iso_from_seconds(60 * cooldown_minutes),
+        },
+    }
+
+
 def _compute_document(
     workspace: Mapping[str, Any],
     name: str,
@@ -350,6 +474,18 @@ def _compute_document(
             "properties": dict(properties),
         },
     }
+
+
+def _asked(traffic: Traffic) -> pa.Table:
+    start = np.datetime64(traffic.start_utc.replace(tzinfo=None), "ms")
+    minutes = np.flatnonzero(traffic.per_minute)
+    columns = {
+        "resource_id": pa.array([traffic.resource_id] * minutes.size),
+        "minute_utc": pa.array(start + minutes * np.timedelta64(60_000, "ms")),
+        "requests_per_minute": traffic.per_minute[minutes],
+        "service_ms": np.full(minutes.size, traffic.service_ms),
+    }
+    return pa.table(columns).cast(REQUESTS)
 
 
 def _write_table(path: Path, rows: Iterable[Job] | Iterable[Session], schema: pa.Schema) -> None:

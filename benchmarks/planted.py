@@ -2,42 +2,51 @@
 
     python -m benchmarks.planted --estates 20 --seed 1 [--keep DIR]
 
-For each seed an estate is drawn (`planted_estate`), played by the emulator and judged through the
-product's own command line. Every finding's change is then put into the estate's documents from the
-first day, and the difference of the emulator's true bills is what it would have saved. A finding is
-right where its fault was planted, or where the bill confirms four fifths of what it says.
+For each seed two estates are drawn: one of every fault that shows within weeks (`planted_estate`),
+and one of months of machines by the hour (`planted_pools`). Each is played by the emulator and
+judged through the product's own command line. Every finding's change is then put into the estate's
+documents from the first day, and the difference of the emulator's true bills is what it would have
+saved: for each finding alone, and for all of an estate at once. A finding is right where its fault
+was planted, or where the bill confirms four fifths of what it says.
 """
 
 import argparse
-import copy
 import json
+import math
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.closed_loop import RESULTS, Cli, emulator
-from benchmarks.estate_files import Estate, write_estate, write_json
-from benchmarks.planted_estate import DAYS, PRICES, SEEN_DAYS, START_UTC, Planted, planted
-from optimizer.emulator.estate import load_estate
-from optimizer.emulator.world import World
+from benchmarks.estate_files import write_estate
+from benchmarks.planted_estate import planted
+from benchmarks.planted_maker import DAYS_TO_COME, Plant, Planted
+from benchmarks.planted_pools import Pools, judged_pools
+from benchmarks.planted_truth import Felt, Played, Player, changed, exposed, mended, violates
 from optimizer.errors import OptimizerError
-from optimizer.units import HOURS_PER_MONTH, seconds_from_iso, utc
+from optimizer.units import HOURS_PER_MONTH, utc
 
 CONFIRMED = 0.8
 """Share of a saving that the bill must confirm where the fault was not planted."""
 
 AFTER_OTHERS = "once the other changes"
 
+FEW = 10
+"""Restarts, or minutes of waiting, below which a share of them says nothing."""
+
+ROUNDED = 1e-3
+"""Of how much longer work takes, as it is printed and as whole seconds of jobs make it."""
+
+ONE_SIDED_95 = 1.6448536269514722
+"""Quantile of the normal distribution."""
+
 Arm = dict[str, Any]
-Bills = tuple[dict[str, float], dict[str, float]]
-"""Cost of each compute in the window that was seen, and in the four weeks to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +63,23 @@ class Row:
     promised_per_month: tuple[float, float]
     """P10 and P90."""
     true_to_come_per_month: float
-    memory_violated: bool
+    memory_violated: bool = False
+    exposed: bool | None = None
+    """Of what saves nothing by itself: whether it is true all the same."""
+    restarts: tuple[float, float] | None = None
+    """Said and true in the window, extra; None: not said, or nothing tells it."""
+    waiting_minutes: tuple[float, float] | None = None
+    stretch: tuple[float, float, float] | None = None
+    """At best, at worst, and true."""
 
     @property
     def right(self) -> bool:
-        """Whether it was planted, or the bill confirms it."""
-        return self.planted or (not self.decoy and self.true >= CONFIRMED * self.said)
+        """Whether it was planted, or the bill or the work confirms it."""
+        if self.planted:
+            return True
+        if self.exposed is not None:
+            return self.exposed and not self.decoy
+        return not self.decoy and self.said > 0 and self.true >= CONFIRMED * self.said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +92,22 @@ class Missed:
     true: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One estate."""
+
+    rows: tuple[Row, ...]
+    missed: tuple[Missed, ...]
+    joint: tuple[float, float]
+    """What all findings save at once in the window: said and true."""
+
+    @property
+    def regret(self) -> float:
+        """1 − achieved ÷ what could have been achieved with what was missed."""
+        achieved, lost = self.joint[1], sum(each.true for each in self.missed)
+        return 1 - achieved / (achieved + lost) if achieved else 1.0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the scores by detector and keep everything as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted")
@@ -79,42 +115,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep estates and lakes here")
     parsed = parser.parse_args(arguments)
-    rows: list[Row] = []
-    missed: list[Missed] = []
-    regrets: list[float] = []
+    seeds = range(parsed.seed, parsed.seed + parsed.estates)
+    every: list[Judged] = []
+    pools: list[Pools] = []
     try:
-        for seed in range(parsed.seed, parsed.seed + parsed.estates):
+        for seed in seeds:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = (parsed.keep or Path(scratch)) / str(seed)
-                one, other, regret = judged(seed, folder)
-            rows, missed, regrets = rows + one, missed + other, [*regrets, regret]
-            print(f"seed {seed}: {len(one)} findings, {len(other)} missed, regret {regret:.3f}")
+                every.append(judged(seed, folder))
+                pools.append(judged_pools(seed, folder / "pools"))
+            print(_line(seed, every[-1], pools[-1]), flush=True)
+            _keep(seeds, every, pools)
     except (OptimizerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    scores = {name: _scores(*each) for name, each in _by_detector(rows, missed).items()}
-    for name, score in scores.items():
-        print(f"{name:<28}" + "  ".join(f"{key} {value}" for key, value in score.items()))
-    for each in missed:
-        print("missed", each)
-    for row in rows:
-        if not row.right:
-            print("false", row)
-    write_json(
-        RESULTS / "planted.json",
-        {
-            "seeds": [parsed.seed, parsed.seed + parsed.estates - 1],
-            "scores": scores,
-            "regret_mean": round(float(np.mean(regrets)), 4),
-            "missed": [asdict(each) for each in missed],
-            "findings": [asdict(row) | {"right": row.right} for row in rows],
-        },
-    )
+    for name, score in scores_of(every, pools).items():
+        print(f"{name:<32}" + "  ".join(f"{key} {value}" for key, value in score.items()))
+    for row in (row for each in every for row in each.rows if not row.right):
+        print("false", row)
+    for missed in (missed for each in every for missed in each.missed):
+        print("missed", missed)
     return 0
 
 
-def judged(seed: int, folder: Path) -> tuple[list[Row], list[Missed], float]:
-    """Return the findings on the estate of a seed, the faults that were missed, and the regret.
+def _line(seed: int, made: Judged, pools: Pools) -> str:
+    return (
+        f"seed {seed}: {len(made.rows)} findings, {sum(not row.right for row in made.rows)} wrong, "
+        f"{len(made.missed)} missed, regret {made.regret:.3f}, "
+        f"joint {made.joint[0]:,.0f} said and {made.joint[1]:,.0f} true; "
+        f"{len(pools.bought)} purchases, {len(pools.missed)} missed, {len(pools.false)} false"
+    )
+
+
+def _keep(seeds: range, every: Sequence[Judged], pools: Sequence[Pools]) -> None:
+    rows = [row for each in every for row in each.rows]
+    joint = np.array([each.joint[0] / each.joint[1] - 1 for each in every if each.joint[1]])
+    results = {
+        "seeds": [seeds.start, seeds.start + len(every) - 1],
+        "scores": scores_of(every, pools),
+        "regret_mean": round(float(np.mean([each.regret for each in every])), 4),
+        "joint": {
+            "error_p90": _quantile(np.abs(joint), 0.9),
+            "bias": _share(
+                sum(each.joint[0] - each.joint[1] for each in every),
+                sum(each.joint[1] for each in every),
+            ),
+            "estates": [[round(amount, 2) for amount in each.joint] for each in every],
+        },
+        "missed": [asdict(missed) for each in every for missed in each.missed],
+        "findings": [_rounded(asdict(row) | {"right": row.right}) for row in rows],
+        "pools": [_rounded(asdict(each)) for each in pools],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    lines = json.dumps(results, ensure_ascii=False, indent=1)
+    (RESULTS / "planted.json").write_text(f"{lines}\n")
+
+
+def judged(seed: int, folder: Path) -> Judged:
+    """Return what was said of the estate of a seed, and what was true of it.
 
     Raises:
         OptimizerError: the emulator or a command failed.
@@ -126,194 +184,226 @@ def judged(seed: int, folder: Path) -> tuple[list[Row], list[Missed], float]:
         cli("collect")
         said = json.loads(cli("findings", "--json"))
     window = utc(said["window"]["start_utc"]), utc(said["window"]["end_utc"])
-    findings = [f for f in said["findings"] if f["saving_per_month"]["p50"] > 0]
+    months = (window[1] - window[0]).total_seconds() / 3600 / HOURS_PER_MONTH
     play = Player(folder, window)
     before = play(made.estate)
-    rows = [_row(seed, made, finding, findings, play, before) for finding in findings]
-    named = {(row.resource, row.detector) for row in rows}
-    lost = [
-        plant
-        for plant in made.plants
-        if plant.detectors
-        and not any((plant.resource_id, detector) in named for detector in plant.detectors)
-    ]
-    missed = []
-    for plant in lost:
-        mended = _mended(made.estate, {plant.resource_id: plant.mended})
-        after = play(mended)[0] if plant.mended else {}
-        true = before[0].get(plant.resource_id, 0.0) - after.get(plant.resource_id, 0.0)
-        missed.append(
-            Missed(seed=seed, resource=plant.resource_id, detectors=plant.detectors, true=true)
-        )
+    findings = said["findings"]
+    saving = [f for f in findings if f["saving_per_month"]["p50"] > 0]
+    judge = _Judge(seed=seed, made=made, saving=saving, play=play, before=before, months=months)
+    rows = [judge.row(finding) for finding in findings]
     together = made.estate
-    for finding in findings:
+    for finding in saving:
         together = changed(together, finding)
-    achieved = total(before[0]) - total(play(together)[0])
-    lost_money = sum(each.true for each in missed)
-    return rows, missed, 1 - achieved / (achieved + lost_money) if achieved else 1.0
-
-
-class Player:
-    """Plays estates and remembers none."""
-
-    def __init__(self, folder: Path, window: tuple[datetime, datetime]) -> None:
-        """Begin with a folder to write estates to, and the window that was seen."""
-        self._folder = folder
-        self._window = window
-        self._count = 0
-
-    def __call__(self, estate: Estate) -> Bills:
-        """Return the true bills of an estate."""
-        self._count += 1
-        folder = self._folder / f"played-{self._count}"
-        write_estate(folder, estate)
-        world = World(load_estate(folder))
-        world.advance((DAYS - SEEN_DAYS) * 24)
-        now = START_UTC + timedelta(days=SEEN_DAYS)
-        end = START_UTC + timedelta(days=DAYS)
-        return _costs(world, *self._window), _costs(world, now, end)
-
-
-def _costs(world: World, start: datetime, end: datetime) -> dict[str, float]:
-    costs: dict[str, float] = defaultdict(float)
-    for charge in world.charges(round(start.timestamp()), round(end.timestamp())):
-        costs[charge.compute_id.lower()] += charge.cost
-    return dict(costs)
-
-
-def total(costs: Mapping[str, float]) -> float:
-    """Return what all computes cost."""
-    return sum(costs.values())
-
-
-def _row(
-    seed: int,
-    made: Planted,
-    finding: Arm,
-    findings: Sequence[Arm],
-    play: Callable[[Estate], Bills],
-    before: Bills,
-) -> Row:
-    key = finding["resource_id"]
-    plant = next(each for each in made.plants if each.resource_id == key)
-    base, was = made.estate, before
-    if any(AFTER_OTHERS in note for note in finding["pillar_notes"]):
-        for other in findings:
-            if other["resource_id"] == key and other["id"] != finding["id"]:
-                base = changed(base, other)
-        was = play(base)
-    after = play(changed(base, finding))
-    to_come = was[1].get(key, 0.0) - after[1].get(key, 0.0)
-    hours = (DAYS - SEEN_DAYS) * 24
-    return Row(
-        seed=seed,
-        resource=key,
-        detector=finding["detector"],
-        planted=finding["detector"] in plant.detectors,
-        decoy=not plant.detectors,
-        said=float(finding["evidence"]["saving_over_window"]),
-        true=was[0].get(key, 0.0) - after[0].get(key, 0.0),
-        promised_per_month=(
-            finding["saving_per_month"]["p10"],
-            finding["saving_per_month"]["p90"],
+    return Judged(
+        rows=tuple(rows),
+        missed=tuple(judge.missed(rows)),
+        joint=(
+            said["totals"]["saving_per_month"]["p50"] * months,
+            before.total - play(together).total,
         ),
-        true_to_come_per_month=to_come * HOURS_PER_MONTH / hours,
-        memory_violated=_violates(made.estate, finding),
     )
 
 
-def changed(estate: Estate, finding: Arm) -> Estate:
-    """Return the estate with a finding's change in place from the first day."""
-    key, after = finding["resource_id"], finding["change"]["after"]
-    match finding["detector"]:
-        case "job_without_time_limit":
-            limits = {name: seconds_from_iso(text) for name, text in after.items()}
-            jobs = [
-                replace(
-                    job,
-                    run_seconds=min(job.run_seconds, limits.get(job.experiment, job.run_seconds)),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judge:
+    """Holds findings of one estate against its truth."""
+
+    seed: int
+    made: Planted
+    saving: Sequence[Arm]
+    """The findings that save something."""
+    play: Callable[..., Played]
+    before: Played
+    months: float
+    """The window's length."""
+
+    def row(self, finding: Arm) -> Row:
+        """Return one finding and what was true of it."""
+        key, detector = finding["resource_id"], finding["detector"]
+        plant = next(each for each in self.made.plants if each.resource_id == key)
+        promised = finding["saving_per_month"]
+        told: Arm = {
+            "seed": self.seed,
+            "resource": key.rpartition("/computes/")[2].rpartition("/onlineendpoints/")[2],
+            "detector": detector,
+            "planted": detector in {*plant.detectors, *plant.exposes},
+            "decoy": not plant.detectors and not plant.exposes,
+            "promised_per_month": (promised["p10"], promised["p90"]),
+        }
+        if finding not in self.saving:
+            documents = [d for d in self.made.estate.resources if d["id"].lower() == key]
+            shown = exposed(detector, self.before.felt[key], documents)
+            return Row(**told, said=0.0, true=0.0, true_to_come_per_month=0.0, exposed=bool(shown))
+        base, was = self.made.estate, self.before
+        if any(AFTER_OTHERS in note for note in finding["pillar_notes"]):
+            for other in self.saving:
+                if other["resource_id"] == key and other["id"] != finding["id"]:
+                    base = changed(base, other)
+            was = self.play(base, key)
+        after = self.play(changed(base, finding), key)
+        to_come = was.to_come.get(key, 0.0) - after.to_come.get(key, 0.0)
+        felt = was.felt[key], after.felt.get(key)
+        return Row(
+            **told,
+            said=float(finding["evidence"]["saving_over_window"]),
+            true=was.seen.get(key, 0.0) - after.seen.get(key, 0.0),
+            true_to_come_per_month=to_come * HOURS_PER_MONTH / (DAYS_TO_COME * 24),
+            memory_violated=violates(self.made.estate, finding),
+            restarts=self._extra(finding, "restarts", felt, lambda each: each.starts),
+            waiting_minutes=self._extra(
+                finding, "waiting_minutes", felt, lambda each: each.waiting_minutes
+            ),
+            stretch=_stretch(finding, felt),
+        )
+
+    def _extra(
+        self,
+        finding: Arm,
+        what: str,
+        felt: tuple[Felt, Felt | None],
+        count: Callable[[Felt], float],
+    ) -> tuple[float, float] | None:
+        said = finding["effects"][f"extra_{what}_per_month"]
+        if said is None or felt[1] is None:
+            return None
+        return said * self.months, count(felt[1]) - count(felt[0])
+
+    def missed(self, rows: Sequence[Row]) -> Iterable[Missed]:
+        """Yield the faults that no row names, and what their mending would have saved."""
+        named = {(row.resource, row.detector) for row in rows}
+        for plant in self.made.plants:
+            short = plant.resource_id.rpartition("/computes/")[2].rpartition("/onlineendpoints/")[2]
+            if plant.detectors and not any((short, each) in named for each in plant.detectors):
+                yield Missed(
+                    seed=self.seed,
+                    resource=short,
+                    detectors=plant.detectors,
+                    true=self._lost(plant),
                 )
-                if job.resource_id.lower() == key
-                else job
-                for job in estate.jobs
-            ]
-            return replace(estate, jobs=jobs)
-        case "ineffective_idle_shutdown":
-            closed = [
-                replace(session, keeps_kernel_open=False)
-                if session.resource_id.lower() == key
-                else session
-                for session in estate.sessions
-            ]
-            return replace(estate, sessions=closed)
-        case "abandoned_compute":
-            kept = [each for each in estate.resources if each["id"].lower() != key]
-            jobs = [job for job in estate.jobs if job.resource_id.lower() != key]
-            return replace(estate, resources=kept, jobs=jobs)
-        case "no_schedule":
-            return _mended(estate, {key: {"schedules": {"computeStartStop": after}}})
-        case _:
-            name = finding["change"]["setting"].rpartition(".")[2]
-            return _mended(estate, {key: {name: after}})
+            for detector in plant.exposes:
+                if (short, detector) not in named:
+                    yield Missed(seed=self.seed, resource=short, detectors=(detector,), true=0.0)
+
+    def _lost(self, plant: Plant) -> float:
+        if not plant.mended:
+            return self.before.seen.get(plant.resource_id, 0.0)
+        after = self.play(
+            mended(self.made.estate, {plant.resource_id: plant.mended}), plant.resource_id
+        )
+        key = plant.resource_id
+        return self.before.seen.get(key, 0.0) - after.seen.get(key, 0.0)
 
 
-def _mended(estate: Estate, settings: Mapping[str, Mapping[str, Any]]) -> Estate:
-    """Return the estate with settings of some computes changed, by their last name."""
-    documents = [copy.deepcopy(dict(each)) for each in estate.resources]
-    for document in documents:
-        for name, value in settings.get(document["id"].lower(), {}).items():
-            inner = document["properties"]["properties"]
-            scale = inner.get("scaleSettings", {})
-            (scale if name in scale else inner)[name] = value
-    return replace(estate, resources=documents)
+def _stretch(finding: Arm, felt: tuple[Felt, Felt | None]) -> tuple[float, float, float] | None:
+    """Return how much longer work takes, at best, at worst and truly, where the size changes."""
+    told = [finding["evidence"].get(f"runtime_stretch_at_{end}") for end in ("best", "worst")]
+    if None in told or felt[1] is None or not felt[0].run_hours:
+        return None
+    nodes = finding["evidence"].get("nodes_for_one", 1)
+    return told[0], told[1], felt[1].run_hours * nodes / felt[0].run_hours
 
 
-def _violates(estate: Estate, finding: Arm) -> bool:
-    """Tell whether a proposed size has less memory than a job truly needs."""
-    size = next((p for p in PRICES if p.sku == finding["change"]["after"]), None)
-    return size is not None and any(
-        job.memory_gib_needed > size.memory_gib
-        or (job.gpus_needed > 0 and job.gpu_memory_gib_needed > size.gpu_memory_gib)
-        for job in estate.jobs
-        if job.resource_id.lower() == finding["resource_id"]
-    )
+# -- scores ----------------------------------------------------------------------------------------
 
 
-def _by_detector(
-    rows: Sequence[Row], missed: Sequence[Missed]
-) -> dict[str, tuple[list[Row], list[Missed]]]:
+def scores_of(every: Sequence[Judged], pools: Sequence[Pools]) -> dict[str, dict[str, Any]]:
+    """Return the scores of each detector, and of all but the purchases together."""
     found: dict[str, tuple[list[Row], list[Missed]]] = defaultdict(lambda: ([], []))
-    for row in rows:
-        found[row.detector][0].append(row)
-        found["all"][0].append(row)
-    for each in missed:
-        found[each.detectors[0]][1].append(each)
-        found["all"][1].append(each)
-    return dict(sorted(found.items()))
+    for each in every:
+        for row in each.rows:
+            found[row.detector][0].append(row)
+            found["all"][0].append(row)
+        for missed in each.missed:
+            found[missed.detectors[0]][1].append(missed)
+            found["all"][1].append(missed)
+    scores = {name: score_of(*each) for name, each in sorted(found.items())}
+    bought = [one for each in pools for one in each.bought]
+    if bought or any(each.missed for each in pools):
+        rows = [
+            Row(
+                seed=0,
+                resource=one.sku,
+                detector="uncovered_steady_use",
+                planted=one.planted,
+                decoy=not one.planted,
+                said=one.said,
+                true=one.true,
+                promised_per_month=one.promised_per_month,
+                true_to_come_per_month=one.true_to_come_per_month,
+            )
+            for one in bought
+        ]
+        lost = [
+            Missed(seed=0, resource=name, detectors=("uncovered_steady_use",), true=amount)
+            for each in pools
+            for name, amount in each.missed
+        ]
+        scores["uncovered_steady_use"] = score_of(rows, lost)
+    return scores
 
 
-def _scores(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:
+def score_of(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:
+    """Return how right some findings are, and how much they and the missed faults are."""
     right = [row for row in rows if row.right]
+    hits = sum(row.planted for row in rows)
     said, lost = sum(row.said for row in rows), sum(each.true for each in missed)
-    errors = np.array([row.said / row.true - 1 for row in right if row.true > 0])
+    priced = [row for row in right if row.said > 0]
+    errors = np.array([row.said / row.true - 1 for row in priced if row.true > 0])
     inside = [
         row.promised_per_month[0] <= row.true_to_come_per_month <= row.promised_per_month[1]
-        for row in right
+        for row in priced
     ]
-    good = sum(row.true for row in right)
+    good = sum(row.true for row in priced)
     return {
         "findings": len(rows),
         "right": len(right),
         "missed": len(missed),
+        "precision": _share(len(right), len(rows)),
+        "precision_at_least": wilson(len(right), len(rows)),
+        "recall": _share(hits, hits + len(missed)),
+        "recall_at_least": wilson(hits, hits + len(missed)),
         "precision_dollars": _share(sum(row.said for row in right), said),
         "recall_dollars": _share(good, good + lost),
         "error_p50": _quantile(np.abs(errors), 0.5),
         "error_p90": _quantile(np.abs(errors), 0.9),
-        "bias": _share(sum(r.said for r in right) - good, good),
+        "bias": _share(sum(r.said for r in priced) - good, good),
         "coverage": _share(sum(inside), len(inside)),
         "decoys": sum(row.decoy for row in rows),
         "memory_violations": sum(row.memory_violated for row in rows),
+        **_felt_scores(priced),
     }
+
+
+def _felt_scores(rows: Sequence[Row]) -> dict[str, Any]:
+    stretched = [row.stretch for row in rows if row.stretch]
+    held = [best - ROUNDED <= true <= worst + ROUNDED for best, worst, true in stretched]
+    return {
+        "restarts_error_p90": _felt_error([row.restarts for row in rows]),
+        "waiting_error_p90": _felt_error([row.waiting_minutes for row in rows]),
+        "stretch_held": _share(sum(held), len(held)),
+    }
+
+
+def _felt_error(pairs: Iterable[tuple[float, float] | None]) -> float | None:
+    """Return P90 of |said − true| ÷ |true|, where there is enough of it to be felt."""
+    errors = [
+        abs(said - true) / abs(true) for said, true in filter(None, pairs) if abs(true) >= FEW
+    ]
+    return _quantile(np.array(errors), 0.9)
+
+
+def wilson(hits: int, of: int) -> float | None:
+    """Return the least share that so many hits speak for, 95 % one-sided (Wilson's bound).
+
+    >>> wilson(47, 50), wilson(18, 20)
+    (0.8586, 0.7375)
+    """
+    if not of:
+        return None
+    z, share = ONE_SIDED_95, hits / of
+    centre = share + z * z / (2 * of)
+    spread = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return round((centre - spread) / (1 + z * z / of), 4)
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -322,6 +412,15 @@ def _share(part: float, whole: float) -> float | None:
 
 def _quantile(values: "np.ndarray[Any, Any]", q: float) -> float | None:
     return round(float(np.quantile(values, q)), 4) if values.size else None
+
+
+def _rounded(value: Any) -> Any:
+    """Return a value with cents, and nothing smaller."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.planted import Missed, Row, _scores
+from benchmarks.planted import Missed, Row, score_of
 from benchmarks.planted_estate import planted
 
 ROW = Row(
@@ -30,11 +30,11 @@ def test_decoys_and_faults_are_both_there() -> None:
     assert len({plant.resource_id for plant in plants}) == len(plants)
 
 
-def test_scores_by_hand() -> None:
+def testscore_of_by_hand() -> None:
     unplanned = replace(ROW, planted=False, said=50.0, true=30.0)  # the bill confirms too little
     confirmed = replace(ROW, planted=False, said=10.0, true=9.0, true_to_come_per_month=1.0)
     lost = Missed(seed=1, resource="b", detectors=("min_nodes_kept",), true=91.0)
-    scores = _scores([ROW, unplanned, confirmed], [lost])
+    scores = score_of([ROW, unplanned, confirmed], [lost])
     assert (scores["findings"], scores["right"], scores["missed"]) == (3, 2, 1)
     assert scores["precision_dollars"] == round(100 / 150, 4)
     assert scores["recall_dollars"] == round(109 / 200, 4)

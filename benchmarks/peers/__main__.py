@@ -20,8 +20,9 @@ from benchmarks.closed_loop import RESULTS, Cli, emulator
 from benchmarks.estate_files import write_estate, write_json
 from benchmarks.peers import advisor, krr, optscale
 from benchmarks.peers.machines import Advice, advice_of, machines_of
-from benchmarks.planted import Player, changed, total
-from benchmarks.planted_estate import GPU_BUSY, Planted, planted
+from benchmarks.planted_estate import GPU_BUSY, planted
+from benchmarks.planted_maker import Planted
+from benchmarks.planted_truth import Player, changed
 from optimizer.errors import OptimizerError
 from optimizer.units import HOURS_PER_MONTH, utc
 
@@ -80,7 +81,7 @@ def heard(made: Planted, folder: Path) -> Said:
     for finding in ours["findings"]:
         if finding["saving_per_month"]["p50"] > 0:
             after = changed(after, finding)
-    saved = total(play(made.estate)[0]) - total(play(after)[0])
+    saved = play(made.estate).total - play(after).total
     hours = (end - start).total_seconds() / 3600
     return Said(
         advice={PRODUCT: _ours(ours), **{p.NAME: advice_of(machines, p.RULES) for p in PEERS}},

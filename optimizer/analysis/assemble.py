@@ -16,8 +16,9 @@ from optimizer.analysis.clusters import (
     fit_physics,
     levels_of,
     replayed_as_was,
+    usual_start,
 )
-from optimizer.analysis.confidence import Floats, calibrate
+from optimizer.analysis.confidence import Floats, calibrate, last_place
 from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.features import (
     ClusterFeatures,
@@ -38,6 +39,7 @@ from optimizer.analysis.instances import Habits, InstanceCase, habits_of
 from optimizer.analysis.joint import DAYS_PER_MONTH
 from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
+from optimizer.analysis.replay import Levels
 from optimizer.analysis.result import Calibration
 from optimizer.analysis.use import use_of
 from optimizer.catalogue import Catalogue
@@ -144,6 +146,14 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         str(resource_id): use_of(rows)
         for resource_id, rows in frames.node_days.groupby("resource_id")
     }
+    levels = {
+        resource_id: levels_of(seen)
+        for resource_id, seen in features.items()
+        if isinstance(seen, ClusterFeatures)
+    }
+    usual = usual_start(
+        [(s, levels[i]) for i, s in features.items() if isinstance(s, ClusterFeatures)]
+    )
     evictions = evictions_of([s for s in features.values() if isinstance(s, ClusterFeatures)])
     habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
     cases: dict[str, Case[Any]] = {}
@@ -159,7 +169,9 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         }
         if isinstance(seen, ClusterFeatures):
             cases[resource_id] = replace(
-                _cluster_case(seen, rate, bill, priced), evictions=evictions, **machines
+                _cluster_case(seen, levels[resource_id], usual, rate, bill, priced),
+                evictions=evictions,
+                **machines,
             )
         elif isinstance(seen, DeploymentFeatures):
             cases[resource_id] = _deployment_case(seen, rate, bill)
@@ -269,12 +281,19 @@ def _exact(lines: Iterable[CostLine], resource_id: str) -> bool:
     )
 
 
-def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill, priced: Rates) -> ClusterCase:
+def _cluster_case(
+    seen: ClusterFeatures,
+    levels: Levels,
+    usual_seconds: float,
+    rate: Rate,
+    bill: Bill,
+    priced: Rates,
+) -> ClusterCase:
     resource_id = seen.resource.resource_id
-    levels = levels_of(seen)
     told = _exact(bill.lines, resource_id)
     cost = bill.daily(resource_id, seen.window, hours=False) if told else None
-    physics = fit_physics(seen, levels, None if cost is None else cost / rate.per_hour)
+    billed_hours = None if cost is None else cost / rate.per_hour
+    physics = fit_physics(seen, levels, billed_hours, usual_seconds=usual_seconds)
     as_was = replayed_as_was(levels, seen.policies, seen.window, physics) * rate.per_hour
     return ClusterCase(
         features=seen,
@@ -285,6 +304,7 @@ def _cluster_case(seen: ClusterFeatures, rate: Rate, bill: Bill, priced: Rates) 
         calibration=_calibration(cost, as_was, rate.basis),
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
+        standing_error_per_day=_standing_error(bill, resource_id),
     )
 
 
@@ -302,6 +322,7 @@ def _instance_case(
         habits=habits,
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
+        standing_error_per_day=_standing_error(bill, resource_id),
     )
 
 
@@ -315,6 +336,7 @@ def _deployment_case(seen: DeploymentFeatures, rate: Rate, bill: Bill) -> Deploy
         calibration=_calibration(cost, _daily_hours(seen) * rate.per_hour, rate.basis),
         spend_per_month=_spend(bill, resource_id),
         standing_per_day=_standing(bill, resource_id),
+        standing_error_per_day=_standing_error(bill, resource_id),
     )
 
 
@@ -329,12 +351,21 @@ def _calibration(cost: Floats | None, as_was: Floats, basis: Basis) -> Calibrati
 
 def _standing(bill: Bill, resource_id: str) -> float:
     """Return what it costs a day beside its machines."""
-    beside = [
+    return sum(_beside(bill, resource_id)) / bill.days if bill.days else 0.0
+
+
+def _standing_error(bill: Bill, resource_id: str) -> float:
+    """Return how far that may be off, as every line of it is rounded."""
+    beside = _beside(bill, resource_id)
+    return last_place(beside) / 2 * len(beside) / bill.days if bill.days else 0.0
+
+
+def _beside(bill: Bill, resource_id: str) -> list[float]:
+    return [
         line.cost
         for line in bill.lines
         if line.resource_id == resource_id and line.component != "vm"
     ]
-    return sum(beside) / bill.days if bill.days else 0.0
 
 
 def _spend(bill: Bill, resource_id: str) -> float | None:

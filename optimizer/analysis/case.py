@@ -71,6 +71,8 @@ class Case(ABC, Generic[S]):
     spend_per_month: float | None
     standing_per_day: float = 0.0
     """What it costs beside its machines as long as it exists: disks, load balancer, addresses."""
+    standing_error_per_day: float = 0.0
+    """How far that may be off: a bill tells each of its lines to half its last place."""
 
     @property
     @abstractmethod
@@ -141,6 +143,14 @@ class Case(ABC, Generic[S]):
     @abstractmethod
     def saving(self, after: S, before: S | None = None) -> Saving:
         """Return what `after` saves against `before` (today's settings) on the days seen."""
+
+    def of_deleting(self, daily: Floats) -> Saving:
+        """Return what ends with the resource, as sure as the bill of what it costs beside machines.
+
+        Without any spread of days, that is all there is to be unsure of.
+        """
+        share = self.standing_error_per_day / float(daily.mean())
+        return Saving(daily=daily, low=1 - share, high=1 + share)
 
     @abstractmethod
     def effects(self, after: S, before: S) -> Effects:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from optimizer.analysis.features import ClusterFeatures
 from optimizer.analysis.preemption import EvictionRate
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import (
+    Ints,
     Levels,
     Outcome,
     Physics,
@@ -55,8 +57,15 @@ DEFAULT_LEAVING_SECONDS = 0.0
 PRIOR_STARTS = 5.0
 """How many cold starts a day the default weighs as much as when the bill is asked."""
 
+ONE_JOB_SECONDS = 120
+"""Nodes that begin to work within it of each other are taken for those of one job."""
+
 MIN_SEEN = 3
 """Cold starts or releases from which on their mean length is believed."""
+
+
+_End: TypeAlias = Literal["best", "likely", "worst"]
+"""How long work takes where it is not known: see `sizing.Stretch`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +84,7 @@ class ClusterCase(Case[ClusterSettings]):
     """Sizes that Azure offers here, and whether as low priority too; None: not known."""
     evictions: EvictionRate = field(default_factory=EvictionRate)
     """Of low-priority nodes of this estate."""
-    _cut: dict[tuple[ClusterSettings, bool], Levels] = field(
+    _cut: dict[tuple[ClusterSettings, _End], Levels] = field(
         init=False, repr=False, default_factory=dict
     )
     """Demand under other machines, priorities and limits, once it was worked out."""
@@ -125,6 +134,7 @@ class ClusterCase(Case[ClusterSettings]):
         evicted = self._evicted(settings)
         resized = self._resized(settings)
         return Stretch(
+            best=evicted.best * resized.best / settings.spread,
             likely=evicted.likely * resized.likely / settings.spread,
             worst=evicted.worst * resized.worst / settings.spread,
         )
@@ -135,13 +145,14 @@ class ClusterCase(Case[ClusterSettings]):
             return SAME
         runs = self.runs
         hours, nodes = runs.seconds / SECONDS_PER_HOUR, runs.nodes.astype(np.float64)
-        likely, worst = (
+        rates = (self.evictions.quantile(0.05), self.evictions.mean, self.evictions.quantile(0.95))
+        best, likely, worst = (
             preemption.stretch(
                 hours, nodes, rate, restart=self.physics.wait_seconds / SECONDS_PER_HOUR
             )
-            for rate in (self.evictions.mean, self.evictions.quantile(0.95))
+            for rate in rates
         )
-        return Stretch(likely=likely, worst=worst)
+        return Stretch(best=best, likely=likely, worst=worst)
 
     @property
     def runs(self) -> Runs:
@@ -166,7 +177,7 @@ class ClusterCase(Case[ClusterSettings]):
         """Return what a size has; None where it is not known."""
         return self.rates.catalogue.size(sku) if self.rates else None
 
-    def levels_under(self, settings: ClusterSettings, *, worst: bool = False) -> Levels:
+    def levels_under(self, settings: ClusterSettings, end: _End = "likely") -> Levels:
         """Return demand under `settings`: runs end later or earlier, none starts elsewhen."""
         work = ClusterSettings(
             min_nodes=0,
@@ -177,34 +188,32 @@ class ClusterCase(Case[ClusterSettings]):
             spread=settings.spread,
             time_limits=settings.time_limits,
         )
-        longer = self.stretch(settings)
-        factor = longer.worst if worst else longer.likely
+        factor: float = getattr(self.stretch(settings), end)
         if factor == 1.0 and settings.spread == 1 and not settings.time_limits:
             return self.levels
-        if (work, worst) not in self._cut:
+        if (work, end) not in self._cut:
             runs = self.runs
             seconds = runs.seconds * factor
             for experiment, minutes in settings.time_limits:
                 mine = runs.experiment == experiment
                 seconds[mine] = np.minimum(seconds[mine], minutes * 60)
-            self._cut[work, worst] = cut_into_levels(
+            self._cut[work, end] = cut_into_levels(
                 reshaped(self.features.demand, runs, seconds, runs.nodes * settings.spread),
                 on_at_start=self.features.on_at_start,
             )
-        return self._cut[work, worst]
+        return self._cut[work, end]
 
-    def outcome(self, settings: ClusterSettings, *, worst: bool = False) -> Outcome:
+    def outcome(self, settings: ClusterSettings, end: _End = "likely") -> Outcome:
         """Return what `settings` would have paid for beside the work."""
-        return replay(self.levels_under(settings, worst=worst), settings, self.physics)
+        return replay(self.levels_under(settings, end), settings, self.physics)
 
     def hours(self, settings: ClusterSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:
         """Return the paid node-hours in each step of the window."""
-        return self._hours(settings, step_seconds, worst=False)
+        return self._hours(settings, step_seconds, "likely")
 
-    def _hours(self, settings: ClusterSettings, step_seconds: int, *, worst: bool) -> Floats:
+    def _hours(self, settings: ClusterSettings, step_seconds: int, end: _End) -> Floats:
         edges = np.arange(0, self.levels.seconds + 1, step_seconds)
-        levels = self.levels_under(settings, worst=worst)
-        paid = paid_by(levels, self.outcome(settings, worst=worst), edges)
+        paid = paid_by(self.levels_under(settings, end), self.outcome(settings, end), edges)
         if settings.deleted:
             paid[self.after_use(step_seconds)] = 0.0
         return paid / SECONDS_PER_HOUR
@@ -240,25 +249,39 @@ class ClusterCase(Case[ClusterSettings]):
         before = before or self.settings
         likely = self._cost(before) - self._cost(after)
         total = float(likely.sum())
-        if total <= 0 or self.stretch(after) == self.stretch(before):
+        if total <= 0:
             return Saving(daily=likely)
-        worst = self._cost(before, worst=True) - self._cost(after, worst=True)
-        return Saving(daily=likely, low=min(1.0, float(worst.sum()) / total))
+        if after.deleted:
+            return self.of_deleting(likely)
+        if self.stretch(after) == self.stretch(before):
+            return Saving(daily=likely)
+        ends: tuple[_End, _End] = "worst", "best"
+        low, high = (
+            float((self._cost(before, end) - self._cost(after, end)).sum()) / total for end in ends
+        )
+        return Saving(daily=likely, low=min(1.0, low), high=max(1.0, high))
 
-    def _cost(self, settings: ClusterSettings, *, worst: bool = False) -> Floats:
+    def _cost(self, settings: ClusterSettings, end: _End = "likely") -> Floats:
         standing = np.where(settings.deleted & self.after_use(), 0.0, self.standing_per_day)
-        hours = self._hours(settings, SECONDS_PER_DAY, worst=worst)
+        hours = self._hours(settings, SECONDS_PER_DAY, end)
         return hours * self.rate_of(settings).per_hour * self.k + standing
 
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
         """Return what people and jobs feel of going from `before` to `after`."""
+        evictions = self._evictions(after) - self._evictions(before)
         starts = self.outcome(after).starts - self.outcome(before).starts
-        extra = self.window.per_month(starts + self._evictions(after) - self._evictions(before))
+        waits = self._waits(after) - self._waits(before) + evictions
         return Effects(
-            extra_waiting_minutes_per_month=extra * self.physics.wait_seconds / 60,
-            extra_restarts_per_month=extra,
+            extra_waiting_minutes_per_month=(
+                self.window.per_month(waits) * self.physics.wait_seconds / 60
+            ),
+            extra_restarts_per_month=self.window.per_month(starts + evictions),
             runtime_stretch=self.stretch(after).likely / self.stretch(before).likely,
         )
+
+    def _waits(self, settings: ClusterSettings) -> int:
+        """Return how often a job waits for cold starts, however many nodes it wants."""
+        return occasions(cold_starts(self.levels_under(settings), settings))
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""
@@ -351,7 +374,45 @@ def replayed_as_was(
     return hours
 
 
-def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats | None) -> Physics:
+def cold_starts(levels: Levels, settings: ClusterSettings) -> Ints:
+    """Return when nodes begin to work that had to be allocated, in seconds, level by level."""
+    free = levels.level > settings.min_nodes
+    outlived = levels.warm & (levels.length > settings.idle_seconds)
+    cold = free & levels.closed & (outlived | ~levels.warm)
+    moments: Ints = (levels.start + levels.length)[cold]
+    return moments
+
+
+def occasions(moments: Ints) -> int:
+    """Return how many jobs waited for the nodes that began to work at these moments.
+
+    >>> occasions(np.array([0, 30, 60, 7200]))
+    2
+    """
+    return int(moments.size > 0) + int((np.diff(np.sort(moments)) > ONE_JOB_SECONDS).sum())
+
+
+def usual_start(clusters: Sequence[tuple[ClusterFeatures, Levels]]) -> float:
+    """Return how many seconds a cold start takes on this estate; the default where none was seen.
+
+    Azure allocates nodes of all clusters alike, so one that never started any is told by others.
+    """
+    preparing = starts = 0.0
+    for features, levels in clusters:
+        _, started = _released_and_started(features, levels)
+        if started >= MIN_SEEN and not np.isnan(features.preparing).all():
+            preparing += float(np.nansum(features.preparing)) * 60
+            starts += started
+    return preparing / starts if starts else DEFAULT_START_SECONDS
+
+
+def fit_physics(
+    features: ClusterFeatures,
+    levels: Levels,
+    billed_hours: Floats | None,
+    *,
+    usual_seconds: float = DEFAULT_START_SECONDS,
+) -> Physics:
     """Learn what starts and releases cost on this cluster, from its states and its bill.
 
     The billed time of a cold start is what the bill (else the nodes seen) holds beyond work and
@@ -364,19 +425,25 @@ def fit_physics(features: ClusterFeatures, levels: Levels, billed_hours: Floats 
         levels: its demand, cut.
         billed_hours: billed node-hours of each day of the window, NaN where not billed yet; None
             where the bill does not tell them for this cluster.
+        usual_seconds: what a cold start takes where this cluster shows too few.
     """
     releases, starts = _released_and_started(features, levels)
     leaving_seconds = float(np.nansum(features.leaving)) * 60
     leaving = leaving_seconds / releases if releases >= MIN_SEEN else DEFAULT_LEAVING_SECONDS
     unfit = Physics(start_seconds=0.0, leaving_seconds=leaving, wait_seconds=0.0)
     seen = billed_hours if billed_hours is not None else _seen_hours(features)
-    extra = _extra_per_start(features, levels, unfit, seen)
-    preparing = float(np.nansum(features.preparing)) * 60
+    extra = _extra_per_start(features, levels, unfit, seen, usual_seconds)
     known = not np.isnan(features.preparing).all() and starts >= MIN_SEEN
-    wait = preparing / starts if known else min(extra, DEFAULT_START_SECONDS)
+    coming = np.nan_to_num(features.preparing) * 60
+    alone = wait = min(extra, usual_seconds)
+    if known:
+        alone = float(coming.sum()) / starts
+        # A job waits until the last of its nodes is there, however many of them are coming.
+        moments = cold_starts(levels, _usual_settings(features))
+        wait = float(np.minimum(coming, 60.0).sum()) / occasions(moments)
     # A node that starts waits for the others of its job about as long as it took itself, at most;
     # what is paid beyond that is the idling of nodes that came too late.
-    start = min(extra, 2 * wait)
+    start = min(extra, 2 * alone)
     idle = _usual_settings(features).idle_seconds + leaving
     late = min(1.0, (extra - start) / idle) if idle > 0 else 0.0
     return replace(unfit, start_seconds=start, wait_seconds=wait, late_share=late)
@@ -387,8 +454,7 @@ def _released_and_started(features: ClusterFeatures, levels: Levels) -> tuple[in
     settings = _usual_settings(features)
     free = levels.level > settings.min_nodes
     outlived = free & levels.warm & (levels.length > settings.idle_seconds)
-    started = free & levels.closed & (outlived | ~levels.warm)
-    return int(outlived.sum()), int(started.sum())
+    return int(outlived.sum()), int(cold_starts(levels, settings).size)
 
 
 def _usual_settings(features: ClusterFeatures) -> ClusterSettings:
@@ -408,7 +474,11 @@ def _seen_hours(features: ClusterFeatures) -> Floats:
 
 
 def _extra_per_start(
-    features: ClusterFeatures, levels: Levels, unfit: Physics, seen_hours: Floats
+    features: ClusterFeatures,
+    levels: Levels,
+    unfit: Physics,
+    seen_hours: Floats,
+    usual_seconds: float,
 ) -> float:
     """Return seconds billed beyond work and idling, per cold start; see `fit_physics`."""
     without = replayed_as_was(levels, features.policies, features.window, unfit)
@@ -418,7 +488,7 @@ def _extra_per_start(
     usable = ~np.isnan(rest)
     starts, rest = starts[usable], rest[usable]
     prior = PRIOR_STARTS**2
-    fitted = (prior * DEFAULT_START_SECONDS + (starts * rest).sum()) / (prior + (starts**2).sum())
+    fitted = (prior * usual_seconds + (starts * rest).sum()) / (prior + (starts**2).sum())
     return float(max(0.0, fitted))
 
 

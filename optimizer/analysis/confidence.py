@@ -1,5 +1,6 @@
 """How sure a figure is: day-block bootstrap, calibration on the bill, grades (methods §3.4)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ BLOCK_DAYS = 7
 
 MAX_NMBE = 0.10
 """No saving is quoted beyond it (methods §0)."""
+
+_MOST_PLACES = 8
+"""What a bill may print behind the point; more is what arithmetic leaves."""
 
 _SEED = 730
 """Any constant: the same history gives the same interval."""
@@ -102,6 +106,19 @@ def calibrate(bill: Floats, replay: Floats, *, basis: Basis) -> Calibration | No
         days=bill.size,
         basis=basis,
     )
+
+
+def last_place(amounts: Iterable[float]) -> float:
+    """Return the step to which amounts are rounded; 0.0 where they are not.
+
+    >>> last_place([0.5, 1.2345]), last_place([1 / 3]), last_place([])
+    (0.0001, 0.0, 0.0)
+    """
+    known = np.array(list(amounts))
+    for places in range(_MOST_PLACES + 1 if known.size else 0):
+        if np.allclose(known, known.round(places), rtol=0.0, atol=10.0 ** -(_MOST_PLACES + 4)):
+            return float(10.0**-places)
+    return 0.0
 
 
 def grade(

@@ -65,6 +65,11 @@ class DeploymentCase(Case[DeploymentSettings]):
         return int(asked[-1]) + 1 if asked.size else 0
 
     @property
+    def told_share(self) -> float:
+        """The share of minutes of which the number of requests is known: silence is not zero."""
+        return float((~np.isnan(self.features.requests_per_minute)).mean())
+
+    @property
     def demand(self) -> Demand | None:
         """What a request takes; None where nothing tells it."""
         return self.features.demand

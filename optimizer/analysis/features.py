@@ -410,6 +410,7 @@ def deployment_features(
     asked, latency, instances = (
         series(name) for name in ("requests_per_minute", "latency_p95_ms", "instances")
     )
+    asked = _bridge_short(asked)
     return DeploymentFeatures(
         resource=resource,
         window=window,
@@ -499,6 +500,14 @@ def _bridge(active: Floats, present: Floats) -> tuple[Floats, Bools]:
             sides = [present[i] for i in (before, after) if 0 <= i < active.size]
             filled[begin:end] = np.ceil(max(sides, default=0.0))
     return filled, long
+
+
+def _bridge_short(values: Floats) -> Floats:
+    """Fill unobserved minutes as `_bridge` does; longer stretches of them stay unobserved."""
+    if np.isnan(values).all():
+        return values
+    filled, unknown = _bridge(values, values)
+    return np.where(unknown, np.nan, filled)
 
 
 def instance_features(

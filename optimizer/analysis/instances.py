@@ -209,6 +209,8 @@ class InstanceCase(Case[InstanceSettings]):
         total = float(median.sum())
         if total <= 0:
             return Saving(daily=median)
+        if after.deleted:
+            return self.of_deleting(median)
         ends = sorted((float(most.sum()) / total, float(least.sum()) / total))
         return Saving(daily=median, low=ends[0], high=ends[1])
 

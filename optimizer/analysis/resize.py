@@ -127,6 +127,7 @@ def proposal(
             "gpu_peak": round(use.gpu.peak, 3) if use.gpu else None,
             "rate_per_hour_proposed": round(choice.rate_per_hour, 6),
             "cost_ratio_at_worst": round(choice.cost_ratio, 3),
+            "runtime_stretch_at_best": round(choice.stretch.best, 3),
             "runtime_stretch_at_worst": round(choice.stretch.worst, 3),
             ("days_of_use" if instance else "runs"): it.runs,
             **evidence,
@@ -146,7 +147,7 @@ def proposal(
         ),
         sensitivity=(
             (
-                f"Work may take {choice.stretch.likely:.2f} to {choice.stretch.worst:.2f} times as "
+                f"Work may take {choice.stretch.best:.2f} to {choice.stretch.worst:.2f} times as "
                 f"long; it pays up to {it.case.rate.per_hour / choice.rate_per_hour:.2f} times."
             ),
         ),

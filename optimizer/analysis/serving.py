@@ -1,7 +1,7 @@
 """What a deployment was asked and needs for it: replay of instance counts and of autoscale."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,16 +54,34 @@ def said(rules: AutoscaleRules) -> dict[str, Json]:
 
 
 def windows(per_minute: Floats) -> Floats:
-    """Return the mean requests a minute of each five minutes; minutes not told count as none."""
-    mean: Floats = np.nan_to_num(per_minute).reshape(-1, WINDOW_MINUTES).mean(axis=1)
+    """Return the mean requests a minute of each five minutes, of those told; NaN: none was."""
+    parts = per_minute.reshape(-1, WINDOW_MINUTES)
+    told = ~np.isnan(parts)
+    count = told.sum(axis=1)
+    mean: Floats = np.divide(
+        np.where(told, parts, 0.0).sum(axis=1),
+        count,
+        out=np.full(count.size, np.nan),
+        where=count > 0,
+    )
     return mean
+
+
+def told(per_minute: Floats) -> Floats:
+    """Return the five minutes of which requests were told: of the others nobody knows anything."""
+    asked = windows(per_minute)
+    known: Floats = asked[~np.isnan(asked)]
+    return known
 
 
 def smallest_count(
     per_minute: Floats, demand: Demand, limits: Limits, *, most: int, least: int = 1
 ) -> int:
-    """Return the fewest instances that keep the limits at all times; `most` where none does."""
-    asked = windows(per_minute)
+    """Return the fewest instances that keep the limits at all times that were told.
+
+    `most` where none does.
+    """
+    asked = told(per_minute)
     load = float(asked.max()) / 60 * demand.service_seconds
     for count in range(least, most):
         servers = count * demand.servers_per_instance
@@ -99,7 +117,8 @@ def fitted_cpu(cpu: Floats, requests_per_instance: Floats) -> tuple[float, float
 def autoscaled(per_minute: Floats, demand: Demand, rules: AutoscaleRules) -> Floats:
     """Return instances in each minute under `rules`, looked at every five minutes.
 
-    A step in is not taken where it would at once be followed by one out, as Azure documents.
+    A step in is not taken where it would at once be followed by one out, as Azure documents. Where
+    requests were not told the number stays, as without a metric no rule holds.
 
     Raises:
         ValueError: what a request takes of the CPUs is not known.
@@ -112,7 +131,7 @@ def autoscaled(per_minute: Floats, demand: Demand, rules: AutoscaleRules) -> Flo
     for step, asked in enumerate(windows(per_minute)):
         counts[step] = count
         minute = (step + 1) * WINDOW_MINUTES
-        if minute < waits_until:
+        if minute < waits_until or np.isnan(asked):
             continue
         cpu = rest + each * asked / count
         fewer = max(rules.least, count - rules.in_by)
@@ -142,6 +161,18 @@ def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limit
         late[mine] = wait > limits.max_wait_share * demand.service_seconds
     busy = asked > 0
     return float(late[busy].mean()) if busy.any() else 0.0
+
+
+def in_time(
+    per_minute: Floats, demand: Demand, lowest: AutoscaleRules, *, max_late_share: float
+) -> AutoscaleRules | None:
+    """Return the rules with the lowest minimum that keep requests in time; None: none does."""
+    for least in range(lowest.least, lowest.most + 1):
+        rules = replace(lowest, least=least)
+        counts = autoscaled(per_minute, demand, rules)
+        if late_share(per_minute, counts, demand, Limits()) <= max_late_share:
+            return rules
+    return None
 
 
 def waiting_minutes(per_minute: Floats, counts: Floats, demand: Demand) -> float:

@@ -45,13 +45,15 @@ _RETIRED = {"nv", "ncs_v2", "nds", "ndrs", "nc", "ncr", "ncrs_v2"}
 class Stretch:
     """How many times as long work takes on another size."""
 
+    best: float
+    """Where work can use all of a machine's CPUs, and a pegged one as many more as it is given."""
     likely: float
     """From the averages within samples; where CPUs were pegged, half-way to what is possible."""
     worst: float
     """From the maxima within samples, and as if no pegged CPU would use more."""
 
 
-SAME = Stretch(likely=1.0, worst=1.0)
+SAME = Stretch(best=1.0, likely=1.0, worst=1.0)
 
 
 def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
@@ -70,9 +72,12 @@ def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
     averages = at_work.scaled_mean(min(mean, at_work.mean))
     if ratio >= 1:
         pegged = float(averages.minutes[SHARES >= PEGGED].sum() / averages.minutes.sum())
-        return Stretch(likely=1 - pegged * (1 - ratio**-0.5), worst=1.0)
+        return Stretch(
+            best=1 - pegged * (1 - 1 / ratio), likely=1 - pegged * (1 - ratio**-0.5), worst=1.0
+        )
     worst = _bottleneck(at_work, ratio * HEADROOM)
-    return Stretch(likely=min(_bottleneck(averages, ratio * HEADROOM), worst), worst=worst)
+    likely = min(_bottleneck(averages, ratio * HEADROOM), worst)
+    return Stretch(best=min(_bottleneck(averages, ratio), likely), likely=likely, worst=worst)
 
 
 def _bottleneck(use: Histogram, limit: float) -> float:

@@ -128,6 +128,8 @@ class Telemetry:
     """Whether an instance without a job emits utilisation; Azure's documents do not say."""
     zero_requests: bool = True
     """Whether a minute without a request is told as none, or not at all; nor do they say that."""
+    silent_computes: tuple[str, ...] = ()
+    """Names of computes of which neither metrics nor logs ever arrive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,12 +164,13 @@ def bucketed(
 
 
 def computes_of(world: World, workspace_id: str, kind: str, only: Names = None) -> list[Json]:
-    """Return the computes of one kind in a workspace, or of them only some."""
+    """Return the computes of one kind in a workspace that tell of themselves, or only some."""
     return [
         document
         for document in world.documents(COMPUTES, within=workspace_id)
         if document["properties"]["computeType"] == kind
         and (only is None or document["name"].lower() in only)
+        and document["name"] not in world.estate.telemetry.silent_computes
     ]
 
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-import numpy as np
-
 from optimizer.analysis.case import Assumptions
 from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
@@ -34,7 +32,7 @@ class IdleDeployment(Detector[DeploymentCase]):
         if case.used_minutes:
             return None
         resource = case.resource
-        told = float((~np.isnan(case.features.requests_per_minute)).mean())
+        told = case.told_share
         if told < self.min_told_share:
             raise CannotAssessError(
                 f"Azure told the number of requests for {told:.0%} of its minutes only, and "

@@ -1,13 +1,18 @@
 """Online deployments that run for their peak all day."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from optimizer.analysis.case import Assumptions
-from optimizer.analysis.deployments import DeploymentCase, autoscale_of, demand_of, instances_now
+from optimizer.analysis.deployments import (
+    DeploymentCase,
+    autoscale_of,
+    demand_of,
+    instances_now,
+)
 from optimizer.analysis.detectors import GUIDE, Detector, Proposal
 from optimizer.analysis.guards import in_production
-from optimizer.analysis.serving import Limits, autoscaled, late_share, said
+from optimizer.analysis.serving import Limits, autoscaled, in_time, late_share, said
 from optimizer.model import AutoscaleRules, How, Kind, Level, Source
 
 
@@ -34,14 +39,11 @@ class NoAutoscale(Detector[DeploymentCase]):
         if most <= least:
             return None
         demand, asked = demand_of(case), case.features.requests_per_minute
-        rules = AutoscaleRules(least=least, most=most)
-        while rules.least < most:
-            late = late_share(asked, autoscaled(asked, demand, rules), demand, Limits())
-            if late <= self.max_late_share:
-                break
-            rules = replace(rules, least=rules.least + 1)
-        if rules.least >= most:
+        lowest = AutoscaleRules(least=least, most=most)
+        rules = in_time(asked, demand, lowest, max_late_share=self.max_late_share)
+        if rules is None or rules.least == most:
             return None
+        late = late_share(asked, autoscaled(asked, demand, rules), demand, Limits())
         counts = autoscaled(asked, demand, rules)
         return Proposal(
             setting="autoscaleSettings",

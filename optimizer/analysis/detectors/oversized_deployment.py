@@ -12,10 +12,10 @@ from optimizer.analysis.deployments import (
     demand_of,
     instances_now,
 )
-from optimizer.analysis.detectors import GUIDE, Detector, Proposal
+from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
 from optimizer.analysis.guards import in_production
 from optimizer.analysis.queueing import p95_wait
-from optimizer.analysis.serving import Demand, Limits, cpu_of, smallest_count, windows
+from optimizer.analysis.serving import Demand, Limits, cpu_of, smallest_count, told
 from optimizer.model import How, Kind, Level, Source
 
 
@@ -32,6 +32,8 @@ class OversizedDeployment(Detector[DeploymentCase]):
     """Share of CPUs in 95 % of five minutes (methods §12)."""
     max_wait_share: float = 0.5
     """P95 of waiting in the busiest five minutes ÷ time of a request itself."""
+    min_told_share: float = 0.5
+    """Of minutes, of which the number of requests is known: nights may be silent, days may not."""
     production_instances: int = 2
     """The least where customers depend on it."""
 
@@ -44,13 +46,18 @@ class OversizedDeployment(Detector[DeploymentCase]):
         if now <= least:
             return None
         demand = demand_of(case)
+        if (share := case.told_share) < self.min_told_share:
+            raise CannotAssessError(
+                f"Azure told the number of requests for {share:.0%} of its minutes only: what was "
+                "not told may be the busiest of them."
+            )
         limits = Limits(max_cpu_p95=self.max_cpu_p95, max_wait_share=self.max_wait_share)
         asked = case.features.requests_per_minute
         after = smallest_count(asked, demand, limits, most=now, least=least)
         if after == now:
             return None
-        busiest = float(windows(asked).max())
-        cpu = cpu_of(windows(asked), demand, after)
+        busiest = float(told(asked).max())
+        cpu = cpu_of(told(asked), demand, after)
         return Proposal(
             setting="sku.capacity",
             before=now,
