@@ -251,8 +251,8 @@ class PostgresDatabase:
                 )
             case self._NOT_ALLOWED | self._READ_ONLY:
                 return (
-                    f"The ledger {self.name} cannot be written: {_reason(error)}; its user needs "
-                    f"SELECT and INSERT on {TABLE}, and CREATE on the schema to make it."
+                    f"The ledger {self.name} does not let its user do this: {_reason(error)}; "
+                    f"grant SELECT and INSERT on {TABLE}, and CREATE on the schema to make it."
                 )
             case self._FULL:
                 return f"The ledger {self.name} cannot be written: the server's disk is full."
