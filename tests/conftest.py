@@ -137,6 +137,14 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a new ledger may be kept, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    return request.getfixturevalue("postgres").new_database()  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_outer_network() -> Iterator[None]:
     """Let no test leave this machine."""

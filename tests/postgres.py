@@ -57,7 +57,7 @@ def running_postgres() -> Iterator[Postgres]:
     # pytest's own folders are closed to others, and so may be everything below root's home.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        password, data, port = home / "password", home / "data", _free_port()
+        password, data, port = home / "password", home / "data", free_port()
         password.write_text(PASSWORD)
         if os.geteuid() == 0:
             for path in (home, password):
@@ -108,7 +108,8 @@ def _run(*command: str | Path) -> None:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

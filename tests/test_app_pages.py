@@ -10,14 +10,17 @@ from threading import Event
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from optimizer.app import launch
+from optimizer.app import data, launch
 from optimizer.app.data import changed_ns, followed
 from optimizer.app.words import dateline, diff_text, literal
+from optimizer.config import Settings
 from optimizer.errors import LedgerError
 from optimizer.model import Effects, Estimate, How
 from optimizer.remediation.outcomes import Outcome, Run, Status
 from optimizer.remediation.plan import Step
+from optimizer.store.ledger import Ledger
 from tests.browser.example_analysis import CLUSTER_ID, example_analysis
+from tests.ledgers import RUN
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -99,6 +102,19 @@ def test_a_file_that_goes_while_it_is_looked_at_is_no_error(tmp_path: Path) -> N
     assert gone in set(tmp_path.glob("ledger.sqlite*"))
     assert changed_ns(gone) == 0
     assert changed_ns(there) == there.stat().st_mtime_ns
+
+
+def test_what_is_kept_for_pages_is_kept_until_an_entry_or_a_file_comes(tmp_path: Path) -> None:
+    used = Settings(home=tmp_path)
+    before = data._version(used)
+    assert data._version(used) == before
+    ledger = Ledger(used.ledger_url)
+    ledger.start_run(RUN, plan={}, baseline=None)
+    after = data._version(used)
+    assert after != before
+    used.lake.mkdir()
+    (used.lake / "day.parquet").touch()
+    assert data._version(used) not in {before, after}
 
 
 def test_looks_are_for_light_and_dark_and_nothing_is_reported_home() -> None:

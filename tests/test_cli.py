@@ -18,7 +18,10 @@ from typer.main import get_command
 from optimizer import cli
 from optimizer.remediation.apply import MAX_STEPS
 from optimizer.remediation.plan import load
+from optimizer.store.ledger import Ledger
 from tests.conftest import Emulator
+from tests.ledgers import RUN, STEP, meddle
+from tests.postgres import free_port
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("azure", "pandas", "numpy", "sklearn", "scipy", "plotly", "streamlit", "pydantic", "rich")
@@ -185,6 +188,88 @@ def test_no_history_is_no_error(optimizer: Run, tmp_path: Path) -> None:
     assert optimizer("history", "--home", tmp_path, "--json").document == {"schema": 1, "runs": []}
 
 
+@pytest.fixture
+def ledger_home(
+    tmp_path: Path, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Ledger]:
+    """Return a home whose ledger, of either kind, has four entries."""
+    if not ledger_url.startswith("sqlite"):
+        monkeypatch.setenv("OPTIMIZER_LEDGER_URL", ledger_url)
+    ledger = Ledger(ledger_url)
+    ledger.start_run(RUN, plan={}, baseline=None)
+    ledger.add_step(STEP)
+    return tmp_path, ledger
+
+
+def test_a_history_that_fits_says_its_length_and_its_head(
+    optimizer: Run, ledger_home: tuple[Path, Ledger]
+) -> None:
+    home, ledger = ledger_home
+    checked = optimizer("history", "--check", "--home", home)
+    assert (checked.code, checked.err) == (0, "")
+    assert checked.out == f"4 entries of the ledger fit; their head is {ledger.head()}\n"
+    assert optimizer("history", "--check", "--json", "--home", home).document == {
+        "schema": 1,
+        "fits": True,
+        "entries": 4,
+        "head": ledger.head(),
+        "misfit": None,
+    }
+    noted = ledger.head()
+    ledger.add_step(STEP)
+    assert optimizer("history", "--check", "--head", noted.upper(), "--home", home).code == 0
+
+
+def test_a_history_that_was_changed_names_the_first_entry_that_does_not_fit(
+    optimizer: Run, ledger_home: tuple[Path, Ledger], ledger_url: str
+) -> None:
+    home, _ = ledger_home
+    meddle(ledger_url, "UPDATE ledger_entries SET who = 'eve' WHERE number = 2")
+    checked = optimizer("history", "--check", "--home", home)
+    assert (checked.code, checked.out) == (1, "")
+    assert checked.err == (
+        "optimizer: The ledger was changed by other hands: entry 2 is not as it was written in "
+        "this place; compare it with a backup.\n"
+    )
+    told = optimizer("history", "--check", "--json", "--home", home)
+    assert (told.code, told.err) == (1, checked.err)
+    assert (told.document["fits"], told.document["entries"]) == (False, 1)
+    assert told.document["misfit"] == "entry 2 is not as it was written in this place"
+
+
+def test_a_history_that_was_cut_short_is_told_by_the_head_that_was_noted(
+    optimizer: Run, ledger_home: tuple[Path, Ledger], ledger_url: str
+) -> None:
+    home, ledger = ledger_home
+    noted = ledger.head()
+    meddle(ledger_url, "DELETE FROM ledger_entries WHERE number = 4")
+    assert optimizer("history", "--check", "--home", home).code == 0
+    checked = optimizer("history", "--check", "--head", noted, "--home", home)
+    assert (checked.code, f"no entry has the hash {noted}" in checked.err) == (1, True)
+
+
+def test_a_ledger_without_entries_fits_and_a_head_is_for_a_check(
+    optimizer: Run, tmp_path: Path
+) -> None:
+    assert optimizer("history", "--check", "--home", tmp_path).out == "The ledger is empty.\n"
+    alone = optimizer("history", "--head", "3f9c", "--home", tmp_path)
+    assert (alone.code, "--head needs --check" in alone.err) == (1, True)
+
+
+def test_a_ledger_that_cannot_be_reached_is_one_sentence_without_its_password(
+    optimizer: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = f"127.0.0.1:{free_port()}/ledger"
+    monkeypatch.setenv("OPTIMIZER_LEDGER_URL", f"postgresql://ana:sesame@{where}")
+    for command in ("history", "verify"):
+        answer = optimizer(command, "--home", tmp_path)
+        assert (answer.code, answer.out) == (1, "")
+        assert answer.err == (
+            f"optimizer: The ledger postgresql://{where} cannot be reached: Connection refused; "
+            "check OPTIMIZER_LEDGER_URL and the server.\n"
+        )
+
+
 def test_detectors_print_the_same_in_every_form(optimizer: Run) -> None:
     names = [row["name"] for row in optimizer("detectors", "--json").document["detectors"]]
     table, markdown = optimizer("detectors").out, optimizer("detectors", "--markdown").out
@@ -329,6 +414,7 @@ def test_apply_is_a_dry_run_then_changes_and_rollback_puts_back(
 
     back = optimizer("rollback", run["id"], "--json")
     assert back.code == 0
+    assert optimizer("history", "--check", "--json").document["fits"] is True
     assert {outcome["status"] for outcome in back.document["outcomes"]} == {"done"}
     assert run["id"] in optimizer("history").out
 

@@ -12,55 +12,19 @@ import pytest
 
 from optimizer.errors import LedgerError
 from optimizer.store.ledger import (
-    INTENDED,
     Approval,
     Ledger,
-    RunRow,
     Snooze,
-    StepRow,
     new_run_id,
 )
 from tests.changes import NOW_UTC, new_ledger
+from tests.ledgers import RUN, STEP
 from tests.postgres import ESCAPED
-
-RUN = RunRow(
-    id="apply-1",
-    kind="apply",
-    plan_id="plan-1",
-    plan_digest="d1",
-    undoes=None,
-    scenario="balanced",
-    who="ana",
-    started_utc=NOW_UTC,
-    ended_utc=None,
-)
-STEP = StepRow(
-    run_id="apply-1",
-    step_id="step-1",
-    resource_id="/subscriptions/1/computes/gpu",
-    setting="minNodeCount",
-    before=2,
-    after=0,
-    how="patch",
-    inverse={"value": 2},
-    status=INTENDED,
-    detail="",
-    who="ana",
-    at_utc=NOW_UTC,
-)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return where a new ledger may be kept, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-    return request.getfixturevalue("postgres").new_database()  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def ledger(url: str) -> Ledger:
-    return Ledger(url)
+def ledger(ledger_url: str) -> Ledger:
+    return Ledger(ledger_url)
 
 
 @pytest.fixture
@@ -120,30 +84,30 @@ def test_a_second_run_of_the_same_name_is_refused(begun: Ledger) -> None:
     assert begun.runs() == (RUN,)
 
 
-def test_a_second_ledger_in_the_same_place_sees_each_row(begun: Ledger, url: str) -> None:
+def test_a_second_ledger_in_the_same_place_sees_each_row(begun: Ledger, ledger_url: str) -> None:
     begun.add_step(STEP)
-    assert Ledger(url).steps() == (STEP,)
+    assert Ledger(ledger_url).steps() == (STEP,)
 
 
-def test_many_may_write_at_once(begun: Ledger, url: str) -> None:
+def test_many_may_write_at_once(begun: Ledger, ledger_url: str) -> None:
     def write(number: int) -> None:
-        Ledger(url).add_step(replace(STEP, step_id=f"step-{number}"))
+        Ledger(ledger_url).add_step(replace(STEP, step_id=f"step-{number}"))
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(40)))
     assert {row.step_id for row in begun.steps()} == {f"step-{number}" for number in range(40)}
 
 
-def test_many_may_be_first_at_once(url: str) -> None:
+def test_many_may_be_first_at_once(ledger_url: str) -> None:
     def snooze(number: int) -> None:
-        Ledger(url).snooze(
+        Ledger(ledger_url).snooze(
             Snooze(finding_id=f"f{number}", author="ana", reason="", until_utc=NOW_UTC), NOW_UTC
         )
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(snooze, range(16)))
-    assert len(Ledger(url).snoozes(NOW_UTC - timedelta(days=1))) == 16
-    assert Ledger(url).check().entries == 16
+    assert len(Ledger(ledger_url).snoozes(NOW_UTC - timedelta(days=1))) == 16
+    assert Ledger(ledger_url).check().entries == 16
 
 
 def test_the_latest_snooze_of_a_finding_holds_until_it_ends(ledger: Ledger) -> None:
@@ -179,26 +143,26 @@ def test_run_ids_can_be_typed_and_differ() -> None:
     assert all(id_.startswith("apply-20260126-") and len(id_) == 21 for id_ in ids)
 
 
-def test_only_one_may_hold_it(ledger: Ledger, url: str) -> None:
-    with ledger.hold(), pytest.raises(LedgerError) as refused, Ledger(url).hold():
+def test_only_one_may_hold_it(ledger: Ledger, ledger_url: str) -> None:
+    with ledger.hold(), pytest.raises(LedgerError) as refused, Ledger(ledger_url).hold():
         pass
-    where = url.removeprefix("sqlite:///").replace(f"postgres:{ESCAPED}@", "")
+    where = ledger_url.removeprefix("sqlite:///").replace(f"postgres:{ESCAPED}@", "")
     assert str(refused.value) == (
         f"Another apply or rollback is at work on {where}: "
         "wait until it has ended, then run this again."
     )
-    with Ledger(url).hold():
+    with Ledger(ledger_url).hold():
         assert ledger.runs() == ()
 
 
-def test_who_holds_it_keeps_others_from_nothing_else(ledger: Ledger, url: str) -> None:
+def test_who_holds_it_keeps_others_from_nothing_else(ledger: Ledger, ledger_url: str) -> None:
     with ledger.hold():
-        Ledger(url).start_run(RUN, plan={}, baseline=None)
+        Ledger(ledger_url).start_run(RUN, plan={}, baseline=None)
         ledger.add_step(STEP)
     assert (ledger.runs(), ledger.steps()) == ((RUN,), (STEP,))
 
 
-def test_whoever_dies_lets_go(ledger: Ledger, url: str) -> None:
+def test_whoever_dies_lets_go(ledger: Ledger, ledger_url: str) -> None:
     program = (
         "import sys\n"
         "from optimizer.store.ledger import Ledger\n"
@@ -207,7 +171,7 @@ def test_whoever_dies_lets_go(ledger: Ledger, url: str) -> None:
         "    sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, url],
+        [sys.executable, "-c", program, ledger_url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

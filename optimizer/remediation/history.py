@@ -110,17 +110,17 @@ def applied_with_baselines(ledger: Ledger) -> tuple[tuple[AppliedChange, Json], 
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    every = records(ledger)
+    every, plans, baselines = records(ledger), ledger.plans(), ledger.baselines()
     return tuple(
-        (change, ledger.baseline(record.run.id))
+        (change, baselines.get(record.run.id))
         for record in every
         if record.run.kind == "apply"
-        for change in _changes(record, _steps_of(ledger, record), undone(record.run.id, every))
+        for change in _changes(record, _steps_of(plans, record), undone(record.run.id, every))
     )
 
 
-def _steps_of(ledger: Ledger, record: Record) -> Sequence[Step]:
-    return Plan.model_validate(ledger.plan(record.run.plan_digest)).steps
+def _steps_of(plans: Mapping[str, Json], record: Record) -> Sequence[Step]:
+    return Plan.model_validate(plans[record.run.plan_digest]).steps
 
 
 def _changes(

@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from optimizer.errors import LedgerError
 
@@ -166,23 +168,22 @@ class PostgresDatabase:
         """Name the database; it must be there, its table is made on first use."""
         port = f":{address.port}" if address.port else ""
         self.name = f"postgresql://{address.host or ''}{port}/{address.database}"
-        self._busy_seconds = busy_seconds
         self._session: sa.Connection | None = None
         self._session_in_use = Lock()
-        patience = {"connect_timeout": max(2, round(busy_seconds))}
         try:
             # Each statement sees what was committed before it, whatever the server's default.
             self.engine = sa.create_engine(
                 address.set(drivername="postgresql+psycopg"),
                 poolclass=sa.NullPool,
                 isolation_level="READ COMMITTED",
-                connect_args={} if "connect_timeout" in address.query else patience,
-                hide_parameters=True,
+                connect_args={"connect_timeout": max(2, round(busy_seconds))},
             )
-        except ModuleNotFoundError:
+        except ImportError:
             raise LedgerError(
                 "A ledger in PostgreSQL needs its driver: install optimizer[postgres]."
             ) from None
+        patience_ms = max(1, round(busy_seconds * 1000))
+        sa.event.listen(self.engine, "connect", partial(_set_patience, patience_ms))
 
     def prepare(self) -> None:
         """Leave the database to whoever runs the server."""
@@ -217,8 +218,6 @@ class PostgresDatabase:
         with self._session_in_use:
             if self._session is not None:
                 self._session.execute(sa.text("SELECT 1"))
-        patience = max(1, round(self._busy_seconds * 1000))
-        connection.execute(sa.text(f"SET LOCAL lock_timeout = {patience}"))
         connection.execute(_lock("pg_advisory_xact_lock", self._WRITING))
 
     @contextmanager
@@ -252,13 +251,20 @@ class PostgresDatabase:
                 )
             case self._NOT_ALLOWED | self._READ_ONLY:
                 return (
-                    f"The ledger {self.name} cannot be written: {_reason(error)}; its user needs "
-                    f"SELECT and INSERT on {TABLE}, and CREATE on the schema to make it."
+                    f"The ledger {self.name} does not let its user do this: {_reason(error)}; "
+                    f"grant SELECT and INSERT on {TABLE}, and CREATE on the schema to make it."
                 )
             case self._FULL:
                 return f"The ledger {self.name} cannot be written: the server's disk is full."
             case _:
                 return f"The ledger {self.name} cannot be used: {_reason(error)}."
+
+
+def _set_patience(patience_ms: int, connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {patience_ms}")
+    cursor.close()
+    connection.commit()
 
 
 _COMMENT = "optimizer ledger, version"

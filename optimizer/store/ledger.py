@@ -223,6 +223,14 @@ class Ledger:
         """Return what was frozen when a run began; None if there is no such run."""
         return self._document(_Kind.BASELINE, run_id)
 
+    def plans(self) -> dict[str, Json]:
+        """Return every plan that was applied, by its digest."""
+        return dict(self._read(_by_subject, _Kind.PLAN))
+
+    def baselines(self) -> dict[str, Json]:
+        """Return what was frozen when each run began, by the run's id."""
+        return dict(self._read(_by_subject, _Kind.BASELINE))
+
     def snooze(self, snooze: Snooze, at_utc: datetime) -> None:
         """Keep a snooze and when it was given; a later one of the finding takes its place."""
         with self._write() as pen:
@@ -268,8 +276,7 @@ class Ledger:
             raise LedgerError(f"The ledger {self._database.name} knows no run {run_id}.")
 
     def _document(self, kind: _Kind, subject: str) -> Json:
-        found = list(self._read(lambda _, document: document, kind, subject=subject))
-        return found[0] if found else None
+        return dict(self._read(_by_subject, kind, subject=subject)).get(subject)
 
     def _read(
         self, understand: Callable[[Entry, Any], T], *kinds: _Kind, subject: str | None = None
@@ -326,8 +333,20 @@ class Ledger:
             if version < _VERSION:
                 _SCHEMA.create_all(connection)
                 if version == 1:
-                    _take_over(connection)
+                    self._take_over(connection)
                 self._database.set_version(connection, _VERSION)
+
+    def _take_over(self, connection: sa.Connection) -> None:
+        pen = _Pen(connection)
+        try:
+            for kind, subject, who, at_utc, document in version_1.facts(connection):
+                pen.write(kind, subject, who, at_utc, document)
+        except ValueError as error:
+            raise LedgerError(
+                f"The ledger {self._database.name}, of an earlier version, cannot be understood: "
+                "restore it from a backup."
+            ) from error
+        version_1.drop(connection)
 
     def _version(self, connection: sa.Connection) -> int:
         version = self._database.version(connection)
@@ -389,13 +408,6 @@ def _last(connection: sa.Connection) -> Entry | None:
     return None if row is None else Entry(**row)
 
 
-def _take_over(connection: sa.Connection) -> None:
-    pen = _Pen(connection)
-    for kind, subject, who, at_utc, document in version_1.facts(connection):
-        pen.write(kind, subject, who, at_utc, document)
-    version_1.drop(connection)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _End:
     run_id: str
@@ -412,6 +424,10 @@ def _run_or_end(entry: Entry, document: dict[str, Any]) -> RunRow | _End:
         ended_utc=None,
         **_values(document),
     )
+
+
+def _by_subject(entry: Entry, document: Json) -> tuple[str, Json]:
+    return entry.subject, document
 
 
 def _step(entry: Entry, document: dict[str, Any]) -> StepRow:

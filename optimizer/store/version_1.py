@@ -26,12 +26,12 @@ def facts(connection: sa.Connection) -> Iterator[Fact]:
     for run in runs:
         who, began = run["who"], run["started_utc"]
         if plan := plans.pop(run["plan_digest"], None):
-            yield "plan", run["plan_digest"], who, began, json.loads(plan)
+            yield "plan", run["plan_digest"], who, began, _json(plan)
         yield "run", run["id"], who, began, _picked(run, _OF_A_RUN)
         if run["id"] in baselines:
-            yield "baseline", run["id"], who, began, json.loads(baselines[run["id"]])
+            yield "baseline", run["id"], who, began, _json(baselines[run["id"]])
     for step in _rows(connection, "SELECT * FROM steps ORDER BY row"):
-        values = {name: json.loads(step[name] or "null") for name in _JSON_OF_A_STEP}
+        values = {name: _json(step[name]) for name in _JSON_OF_A_STEP}
         rest = _picked(step, _TEXT_OF_A_STEP) | values
         yield "step", step["run_id"], step["who"], step["at_utc"], rest
     for run in runs:
@@ -55,6 +55,11 @@ _JSON_OF_A_STEP = ("before", "after", "inverse")
 
 def _rows(connection: sa.Connection, query: str) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(sa.text(query)).mappings()]
+
+
+def _json(kept: str | float | None) -> Json:
+    # To SQLite a column of type JSON is numeric: what looked like a number became one.
+    return json.loads(kept) if isinstance(kept, str) else kept
 
 
 def _picked(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
