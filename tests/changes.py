@@ -229,6 +229,7 @@ def apply_here(
     known: Sequence[Arm] = DOCUMENTS,
     max_steps: int = MAX_STEPS,
     on_outcome: Callable[[Any], None] = lambda _: None,
+    confirmed: Sequence[str] = (),
 ) -> Run:
     """Apply a plan as Ana."""
     return apply(
@@ -240,6 +241,7 @@ def apply_here(
         baseline={"k": 1.0},
         on_outcome=on_outcome,
         max_steps=max_steps,
+        confirmed=confirmed,
     )
 
 
