@@ -232,6 +232,7 @@ def apply_here(
     known: Sequence[Arm] = DOCUMENTS,
     who: str = "ana",
     on_outcome: Callable[[Any], None] = lambda _: None,
+    confirmed: Sequence[str] = (),
     **rules: Any,
 ) -> Run:
     """Apply a plan, as Ana unless somebody else is named."""
@@ -244,6 +245,7 @@ def apply_here(
         baseline={"k": 1.0},
         on_outcome=on_outcome,
         rules=Rules(**rules),
+        confirmed=confirmed,
     )
 
 

@@ -116,7 +116,7 @@ def test_the_command_follows_the_finding() -> None:
         "optimizer plan --finding gpu-kept-minNodeCount --out plan.json "
         "&& optimizer apply plan.json"
     )
-    advice = replace(THREE[0], change=replace(THREE[0].change, how=How.RECREATE))
+    advice = replace(THREE[0], change=replace(THREE[0].change, how=How.ADVICE))
     assert follow_command(advice) == "optimizer explain gpu-kept-minNodeCount"
 
 

@@ -4,6 +4,7 @@ A write takes effect at the virtual now. Its operation is done when first asked 
 fault delays it, so that a client waits no longer than it must.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,7 @@ from optimizer.units import iso_from_seconds, seconds_from_iso
 
 COMPUTE_PAGE = 20
 JOB_PAGE = 100
+COMPUTE_NAME = re.compile(r"^[a-zA-Z](?![a-zA-Z0-9-]*-\d+$)[a-zA-Z0-9-]{2,23}$")
 IDLE_SHUTDOWN_RANGE = (timedelta(minutes=15), timedelta(days=3))
 
 _WORKSPACES = f"{PROVIDER}/workspaces"
@@ -229,6 +231,8 @@ def _put_compute(call: Call) -> Answer:
     workspace = _known_workspace(call)
     compute_id = f"{workspace['id']}/computes/{call.parts['compute']}"
     existed = call.world.document(compute_id)
+    if existed is None and not COMPUTE_NAME.match(call.parts["compute"]):
+        raise Refusal(400, "BadRequest", f"{call.parts['compute']} is no name of a compute.")
     body = call.json()
     properties = body.get("properties") or {}
     if properties.get("computeType") not in {"AmlCompute", "ComputeInstance"}:
@@ -261,6 +265,8 @@ def _written(
 
 def _delete_compute(call: Call) -> Answer:
     compute = _known_compute(call)
+    if call.query.get("underlyingresourceaction", "").lower() not in {"delete", "detach"}:
+        raise Refusal(400, "BadRequest", "underlyingResourceAction must be Delete or Detach.")
     operation = call.service.begin(compute["id"], method=call.method, path=call.path)
     operation.take_effect(lambda: call.world.delete_compute(compute["id"]))
     return _accepted(call, operation)

@@ -23,6 +23,8 @@ _KEPT_BY_PUT = (
     "connectivityEndpoints",
     "containers",
     "createdBy",
+    "dataDisks",
+    "dataMounts",
     "errors",
     "idleTimeBeforeShutdown",
     "lastOperation",
@@ -70,15 +72,30 @@ def replaced(document: arm.Document, body: Mapping[str, Any]) -> arm.Document:
     new_inner = new_outer.get("properties") or {}
     new_outer |= {name: outer[name] for name in _OUTER_KEPT_BY_PUT if name in outer}
     new_inner |= {name: inner[name] for name in _KEPT_BY_PUT if name in inner}
+    identity = _identity(body.get("identity") or {}, document.get("identity") or {})
     return {
         **{
             name: document[name]
             for name in ("id", "name", "type", "location", "systemData", "sku")
             if name in document
         },
-        **{name: deepcopy(body[name]) for name in ("tags", "identity") if name in body},
+        **({"tags": deepcopy(body["tags"])} if "tags" in body else {}),
+        **({"identity": identity} if "identity" in body else {}),
         "properties": new_outer | {"properties": new_inner},
     }
+
+
+def _identity(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity with what the service knows of it, which no client says."""
+    known = {name: found[name] for name in ("principalId", "tenantId") if name in found}
+    if "systemassigned" not in str(wanted.get("type", "")).lower():
+        known = {}
+    assigned = {
+        resource_id: (found.get("userAssignedIdentities") or {}).get(resource_id) or dict(said)
+        for resource_id, said in (wanted.get("userAssignedIdentities") or {}).items()
+    }
+    users = {"userAssignedIdentities": assigned} if assigned else {}
+    return {**deepcopy(dict(wanted)), **deepcopy(known), **deepcopy(users)}
 
 
 def replaced_deployment(document: arm.Document, body: Mapping[str, Any]) -> arm.Document:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.result import Analysis
-from optimizer.model import Claim, Finding, How, NotAssessed, Problem
+from optimizer.model import Claim, Finding, How, Kind, NotAssessed, Problem
 from optimizer.remediation.outcomes import ClaimReport, Verification
 from optimizer.report.changes import measured_words
 from optimizer.report.findings import anomaly_words, month_end_words, owner_words
@@ -108,7 +108,8 @@ def weekly_view(
 
 def follow_command(finding: Finding) -> str:
     """Return the command to run next: the change where we can make it, else the explanation."""
-    if finding.change.how in (How.PATCH, How.ACTION):
+    by_us = finding.change.how in (How.PATCH, How.ACTION)
+    if by_us or (finding.change.how is How.RECREATE and finding.kind is Kind.CLUSTER):
         plan = f"optimizer plan --finding {finding.id} --out plan.json"
         return f"{plan} && optimizer apply plan.json"
     return f"optimizer explain {finding.id}"

@@ -108,6 +108,7 @@ OPERATIONS = (
         page=None,
         sent="PartialMinimalTrackedResourceWithSku",
     ),
+    _workspace("/deployments/{deploymentName}", method="DELETE", page=None),
     _workspace("/jobs", "2024-01-01-preview", answered="JobBase"),
     _workspace("/schedules", "2023-06-01-preview", answered="Schedule"),
     Operation(
@@ -228,6 +229,17 @@ OUTSIDE = (
         why="The schema of Monitor that we have holds metrics only.",
         versions=["2022-10-01"],
         answered=["value"],
+    ),
+    *(
+        Outside(
+            method=method,
+            pattern=".+/providers/Microsoft.Insights/autoscaleSettings/[^/]+",
+            why="The same; what is sent is held to the models of azure-mgmt-monitor.",
+            versions=["2022-10-01"],
+            sent=["location", "properties", "tags"] if method == "PUT" else [],
+            answered=[] if method == "DELETE" else ["properties"],
+        )
+        for method in ("GET", "PUT", "DELETE")
     ),
     Outside(
         method="GET",

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.mgmt.monitor.models import AutoscaleSettingResource
 
 from optimizer import cli
 from optimizer.azure.arm import IDLE_SHUTDOWN_API
+from optimizer.remediation.documents import same
+from tests.changes import apply_here, new_ledger, roll_back_here
 from tests.conftest import running
 from tests.contract.operations import OUTSIDE, Outside, check, known
 from tests.contract.recorder import Exchange, exchanges
@@ -29,6 +32,8 @@ from tests.estates import (
     workspace,
     write_small_estate,
 )
+from tests.every_kind import EVERY, EVERYTHING, connected, plan_for
+from tests.every_kind import write as write_every_kind
 from tests.recorded import recorded
 
 API = "2025-12-01"
@@ -111,6 +116,21 @@ def entities(tmp_path_factory: pytest.TempPathFactory) -> list[Exchange]:
     return _of_azure(file)
 
 
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory: pytest.TempPathFactory) -> list[Exchange]:
+    """Return what is said while changes of every kind are made and put back."""
+    folder = tmp_path_factory.mktemp("changes")
+    file = folder / "exchanges"
+    estate = write_every_kind(folder / "estate")
+    with running(estate, file, program="tests.contract.recorder") as emulator:
+        connection, ledger = connected(emulator), new_ledger(folder)
+        plan = plan_for(connection, *EVERY)
+        confirmed = [step.id for step in plan.steps if step.destructive]
+        run = apply_here(plan, connection.arm, ledger, known=EVERYTHING, confirmed=confirmed)
+        roll_back_here(run.id, connection.arm, ledger)
+    return _of_azure(file)
+
+
 def _optimizer(*arguments: str) -> Any:
     with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ended:
         cli.main(list(arguments))
@@ -128,6 +148,32 @@ def test_whatever_the_product_says_and_hears_is_as_azure_has_it(product: list[Ex
 
 def test_whatever_the_sdks_say_and_hear_is_as_azure_has_it(entities: list[Exchange]) -> None:
     assert list(check(entities)) == []
+
+
+def test_whatever_a_change_says_and_hears_is_as_azure_has_it(changes: list[Exchange]) -> None:
+    assert list(check(changes)) == []
+
+
+def test_every_kind_of_write_was_seen(changes: list[Exchange]) -> None:
+    seen = {(each.method, each.path.rpartition("/")[2]) for each in changes}
+    assert seen >= {
+        ("PATCH", "gpu-big"),
+        ("PUT", "gpu-big"),
+        ("PUT", "gpu-big-ds3-v2-lp"),
+        ("DELETE", "gpu-big-ds3-v2-lp"),
+        ("PUT", "ci-planned"),
+        ("POST", "stop"),
+        ("POST", "start"),
+        ("PATCH", "wide"),
+        ("PUT", "optimizer-ws-every-ep-waves"),
+        ("DELETE", "optimizer-ws-every-ep-waves"),
+        ("PUT", "scale-stuck"),
+        ("DELETE", "ci-left"),
+        ("DELETE", "silent"),
+    }
+    scaling = [e for e in changes if e.method == "PUT" and "/autoscaleSettings/" in e.path]
+    for each in scaling:
+        assert same(AutoscaleSettingResource.deserialize(each.body).serialize(), each.body)
 
 
 def test_the_product_was_seen_at_all_its_work(product: list[Exchange]) -> None:
@@ -286,3 +332,5 @@ def _one_of_each() -> Iterator[Exchange]:
     ):
         yield request(path=path)
     yield request("POST", f"{CLUSTER_ID}/updateIdleShutdownSetting")
+    for method in ("GET", "PUT", "DELETE"):
+        yield request(method, f"{GROUP}{insights}/autoscaleSettings/scale")

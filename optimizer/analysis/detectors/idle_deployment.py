@@ -16,7 +16,7 @@ class IdleDeployment(Detector[DeploymentCase]):
     """Fires where a deployment ran for weeks and was told not to have had a single request."""
 
     source = Source(title="Monitor use and delete what is unused", url=GUIDE)
-    remedy_words = "delete the deployment, with its own confirmation"
+    remedy_words = "delete the deployment"
     kinds: ClassVar = (Kind.DEPLOYMENT,)
     order: ClassVar = 44
 
