@@ -131,6 +131,14 @@ class Emulator:
         """Move on the clock of its limits on requests alone."""
         self._call("POST", "/emulator/wait", json.dumps({"seconds": seconds}))
 
+    def fault(self, **fault: Any) -> None:
+        """Make requests or operations go wrong, as its control API describes."""
+        self._call("POST", "/emulator/faults", json.dumps(fault))
+
+    def by_request(self) -> dict[str, int]:
+        """Return how often each request came, by method and path without its names."""
+        return dict(self._call("GET", "/emulator/requests")["by_request"])
+
     def refused(self) -> dict[str, int]:
         """Return how many requests each API refused because they were over a limit."""
         return dict(self._call("GET", "/emulator/requests")["refused"])

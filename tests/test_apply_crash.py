@@ -27,8 +27,10 @@ from tests.changes import (
     KEPT,
     MIN_NODES,
     SLOW,
+    THREE,
     VISION,
     apply_here,
+    finding,
     new_ledger,
     plan_of,
     roll_back_here,
@@ -129,6 +131,23 @@ def test_after_a_kill_apply_carries_on_as_if_nothing_had_happened(
     assert len(applied_changes(ledger)) == 3
     made = {method: count - before[method] for method, count in writes(emulator).items()}
     assert made == {"PATCH": 2, "POST": 1, "PUT": 0}
+
+
+def test_killed_at_any_moment_it_carries_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """Sixty kills of the plan of a larger estate: `python -m benchmarks.crash`."""
+    estate = write_estate(tmp_path / "estate", resources=[VISION, *DOCUMENTS], days=1)
+    dump(plan_of((*THREE, finding(KEPT, IDLE_TIME, "PT5M"))), tmp_path / "plan.json")
+    program = [sys.executable, "-m", "benchmarks.crash", str(estate), "--points", "12"]
+    ended = subprocess.run(
+        [*program, "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "crash.json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "12 kills in a plan of 4 steps, 0 left something wrong." in ended.stdout, (
+        ended.stdout + ended.stderr
+    )
 
 
 def test_what_was_killed_can_be_rolled_back(emulator: Emulator, arm: Arm, tmp_path: Path) -> None:
