@@ -132,6 +132,15 @@ class Case(ABC, Generic[S]):
         """Return the case as it is once other resources have these settings; most do not care."""
         return self
 
+    @property
+    def waits_for(self) -> frozenset[str]:
+        """Ids of the resources whose settings decide what this one costs; mostly none."""
+        return frozenset()
+
+    def at_most(self, after: S) -> Saving:
+        """Return the most that `after` can save on each day, whatever settings others have."""
+        return self.saving(after)
+
     def rate_of(self, settings: S) -> Rate:  # noqa: ARG002 - kinds that can change it do
         """Return what a machine-hour costs under `settings`.
 

@@ -91,6 +91,18 @@ class PoolCase(Case[PoolSettings]):
         return replace(self, chosen=settings)
 
     @property
+    def waits_for(self) -> frozenset[str]:
+        """All computes near enough to be members, or to become some."""
+        return frozenset(case.resource.resource_id for case in self.neighbours)
+
+    def at_most(self, after: PoolSettings) -> Saving:
+        """Return what `after` saves where every machine bought works in every hour."""
+        less = self.rate.per_hour - self.terms[after.term].per_hour
+        return Saving(
+            daily=np.full(round(self.span.days), after.machines * HOURS_PER_DAY * max(0.0, less))
+        )
+
+    @property
     def members(self) -> tuple[Case[Any], ...]:
         """Computes that pay for machines of the family by the hour, and go on doing so."""
         family, pending = self.unit.family, set(self.about_to_change_size)

@@ -1,6 +1,7 @@
 """What an analysis hands on: to scenarios, plan, page, mail and terminal alike."""
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -43,6 +44,17 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Felt:
+    """What people and jobs feel of all changes of a choice together, against today's settings."""
+
+    extra_waiting_minutes_per_month: float = 0.0
+    """Of the resources where it is known."""
+    extra_restarts_per_month: float = 0.0
+    waiting_not_known: int = 0
+    """Resources that the waiting says nothing of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Together:
     """What a set of findings saves: in all, and each after those before it."""
 
@@ -50,6 +62,22 @@ class Together:
     marginal: Mapping[str, Estimate]
     """By finding id, in the order of the waterfall; sums to the total at p50."""
     by_detector: Mapping[str, Estimate]
+    by_owner: Mapping[str | None, Estimate]
+    """Each owner's share; None: of what nobody owns. Sums to the total at p50."""
+    felt: Felt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """Some findings of one resource, replayed together."""
+
+    resource_id: str
+    finding_ids: tuple[str, ...]
+    saving: Estimate
+    """Against today's settings. Of a purchase: the most it can save, whatever else changes."""
+    felt: Felt
+    waits_for: frozenset[str] = frozenset()
+    """Resources whose changes decide what a purchase saves; empty for all others."""
 
 
 class JointReplay(Protocol):
@@ -57,6 +85,26 @@ class JointReplay(Protocol):
 
     def together(self, finding_ids: Collection[str], /) -> Together:
         """Replay all changes of these findings at once."""
+
+    def would_add(
+        self, finding_ids: Collection[str], others: Collection[str], /
+    ) -> Mapping[str, Estimate]:
+        """Return what each of the others alone would add to a choice.
+
+        An other that excludes one of the choice, or whose price is not known, is not among them.
+        """
+
+    def combinations(self, finding_ids: Collection[str], /) -> tuple[Combination, ...]:
+        """Return the ways to follow some of these findings, resource by resource."""
+
+    def after_others(self, finding_ids: Collection[str], every: Collection[str], /) -> Estimate:
+        """Return what findings of one resource save once all of `every` are carried out.
+
+        For purchases, whose worth depends on what others leave.
+        """
+
+    def excludes(self, finding_id: str, finding_ids: AbstractSet[str], /) -> str | None:
+        """Return the first of these findings that cannot be followed beside this one, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,8 +1,11 @@
 """Choices among findings, each totalled by one joint replay."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from optimizer.model import Estimate, Finding
+from optimizer.analysis.result import Felt
+from optimizer.model import Estimate, Finding, Level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,9 @@ class LeftOut:
 
     finding: Finding
     why: str
+    would_add_per_month: Estimate | None = None
+    """The joint replay with it less that without it; None: `no_figure` says why."""
+    no_figure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +36,21 @@ class Scenario:
     total: Estimate
     """By joint replay; the marginals sum to it at p50."""
     left_out: tuple[LeftOut, ...]
+    """Every other finding; of a point of a front, none is told."""
+    by_owner: Mapping[str | None, Estimate] = field(default_factory=dict)
+    """Each owner's share of the total; None: of what nobody owns."""
+    felt: Felt = field(default_factory=Felt)
+    """What people and jobs feel of all changes together."""
+    effort_points: float = 0.0
+    """See `limits.EFFORT_POINTS`."""
+
+    @property
+    def finding_ids(self) -> tuple[str, ...]:
+        """The findings that it holds, in the order of the waterfall."""
+        return tuple(step.finding.id for step in self.steps)
+
+    @property
+    def risks(self) -> Mapping[Level, int]:
+        """How many findings it holds of each risk."""
+        counted = Counter(step.finding.risk for step in self.steps)
+        return {level: counted[level] for level in Level}

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from optimizer.analysis.result import Analysis
-from optimizer.errors import ConfigError, NoDataError
-from optimizer.model import Effort, Finding, Level
-from optimizer.scenarios import LeftOut, Scenario, ScenarioStep
-
-_RANK = {Level.LOW: 0, Level.MEDIUM: 1, Level.HIGH: 2}
+from optimizer.analysis.result import Analysis, Combination, JointReplay
+from optimizer.errors import ConfigError
+from optimizer.model import Effort, Estimate, Finding, Level
+from optimizer.scenarios import Scenario
+from optimizer.scenarios.limits import RANK
+from optimizer.scenarios.totals import replay_of, totalled
 
 CHOSEN = "chosen"
 """The name of a scenario made of findings picked by hand."""
@@ -33,7 +33,7 @@ def _conservative(finding: Finding) -> str | None:
 
 
 def _balanced(finding: Finding) -> str | None:
-    if _RANK[finding.risk] > _RANK[Level.MEDIUM]:
+    if RANK[finding.risk] > RANK[Level.MEDIUM]:
         return "risk is high"
     if finding.saving_per_month is None:
         return "no price is known"
@@ -62,7 +62,13 @@ def preset(analysis: Analysis, name: str) -> Scenario:
     if name not in PRESETS:
         raise ConfigError(f"There is no scenario {name!r}; choose {', '.join(PRESETS)}.")
     reasons = {f.id: PRESETS[name].leaves_out(f) for f in analysis.findings}
-    return _scenario(analysis, name, reasons)
+    wanted = [key for key, reason in reasons.items() if reason is None]
+    kept = _without_conflicts(replay_of(analysis), wanted)
+
+    def why(finding: Finding, _: Estimate | None) -> str:
+        return reasons[finding.id] or "another finding of the resource saves more in its place"
+
+    return totalled(analysis, name, kept, why)
 
 
 def chosen(analysis: Analysis, finding_ids: Collection[str]) -> Scenario:
@@ -76,23 +82,26 @@ def chosen(analysis: Analysis, finding_ids: Collection[str]) -> Scenario:
         raise ConfigError(
             f"There is no finding {min(unknown)}; `optimizer findings` lists what there is."
         )
-    reasons = {f.id: None if f.id in finding_ids else "not chosen" for f in analysis.findings}
-    return _scenario(analysis, CHOSEN, reasons)
+    return totalled(analysis, CHOSEN, finding_ids, lambda *_: "not chosen")
 
 
-def _scenario(analysis: Analysis, name: str, reasons: Mapping[str, str | None]) -> Scenario:
-    if analysis.joint is None:
-        raise NoDataError("This analysis holds no replay; run `optimizer collect` first.")
-    by_id = {finding.id: finding for finding in analysis.findings}
-    together = analysis.joint.together([key for key, why in reasons.items() if why is None])
-    return Scenario(
-        name=name,
-        steps=tuple(
-            ScenarioStep(finding=by_id[finding_id], marginal=marginal)
-            for finding_id, marginal in together.marginal.items()
-        ),
-        total=together.total,
-        left_out=tuple(
-            LeftOut(finding=by_id[key], why=why) for key, why in reasons.items() if why is not None
-        ),
-    )
+def _without_conflicts(joint: JointReplay, finding_ids: Collection[str]) -> list[str]:
+    """Return findings that can all be followed: where some exclude others, what saves most."""
+    every = frozenset(finding_ids)
+    in_conflict = [key for key in finding_ids if joint.excludes(key, every)]
+    if not in_conflict:
+        return list(finding_ids)
+    most: dict[str, Combination] = {}
+    resources = {c.resource_id for c in joint.combinations(in_conflict)}
+    for combination in joint.combinations(finding_ids):
+        before = most.get(combination.resource_id)
+        if before is None or combination.saving.p50 > before.saving.p50:
+            most[combination.resource_id] = combination
+    lost = {
+        finding_id
+        for combination in joint.combinations(finding_ids)
+        if combination.resource_id in resources
+        for finding_id in combination.finding_ids
+        if finding_id not in most[combination.resource_id].finding_ids
+    }
+    return [key for key in finding_ids if key not in lost]
