@@ -127,12 +127,14 @@ def _changes(
     for row in record.changed():
         step = planned[row.step_id]
         yield AppliedChange(
+            run_id=record.run.id,
             finding_id=step.finding_ids[0],
             detector=step.detector,
             resource_id=row.resource_id,
             setting=row.setting,
             before=row.before,
             after=row.after,
+            how=row.how,
             applied_utc=row.at_utc,
             ended_utc=_moment(put_back.get(row.step_id)),
             promised_per_month=step.saving_per_month,
