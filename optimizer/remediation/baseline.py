@@ -24,6 +24,10 @@ from optimizer.units import MINUTES_PER_DAY
 MAX_BASELINE_DAYS = 84
 """Older days say little of today (methods §9)."""
 
+MAX_UNKNOWN_MINUTES = 72
+"""Of a day, one in twenty. Unknown minutes are replayed as if all nodes had worked, so a day with
+more of them proves nothing of the old settings."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
@@ -181,6 +185,21 @@ def work_hours(case: Case[Any]) -> Floats:
     return hours
 
 
+def unknown_minutes(case: Case[Any]) -> Floats:
+    """Return the minutes of each day of the window of whose activity nothing is known."""
+    match case:
+        case ClusterCase():
+            unknown = case.features.unknown
+        case InstanceCase() if case.features.unknown is not None:
+            unknown = case.features.unknown
+        case DeploymentCase():
+            unknown = np.isnan(case.features.instances)
+        case _:
+            return np.zeros(round(case.window.days))
+    minutes: Floats = unknown.reshape(-1, MINUTES_PER_DAY).sum(axis=1).astype(np.float64)
+    return minutes
+
+
 def is_told(bill: Bill, resource_id: str) -> bool:
     """Tell whether the bill itself says what a compute cost; an estimate proves nothing."""
     return any(
@@ -197,7 +216,8 @@ def _baseline(
         return None
     replayed, cost = case.as_was(), bill.daily(resource_id, case.window, hours=False)
     billed = billed_hours(case, bill, case.rate.per_hour)
-    both = np.flatnonzero(~np.isnan(billed) & ~np.isnan(replayed))[-MAX_BASELINE_DAYS:]
+    seen = unknown_minutes(case) <= MAX_UNKNOWN_MINUTES
+    both = np.flatnonzero(~np.isnan(billed) & ~np.isnan(replayed) & seen)[-MAX_BASELINE_DAYS:]
     hours = float(billed[both].sum())
     # An estate of one day may have a compute that is billed and was never seen whole.
     if not both.size:

@@ -20,7 +20,13 @@ from optimizer.analysis.assemble import MIN_CALIBRATION_DAYS, Estate
 from optimizer.analysis.case import CannotAssessError, Case
 from optimizer.model import Claim, Estimate, How, Json, Resource
 from optimizer.remediation.accounts import Account, Billing, replayed, unused
-from optimizer.remediation.baseline import Baseline, baseline_since, thaw
+from optimizer.remediation.baseline import (
+    MAX_UNKNOWN_MINUTES,
+    Baseline,
+    baseline_since,
+    thaw,
+    unknown_minutes,
+)
 from optimizer.remediation.causes import (
     MAX_VERIFIED_CV_RMSE,
     MAX_VERIFIED_NMBE,
@@ -184,7 +190,12 @@ class _Measuring:
         end = min(bill.end, group.until or bill.end)
         start = max(group.settled, bill.start)
         every = [start + timedelta(days=n) for n in range(max(0, (end - start).days))]
-        days = [day for day in every if not any(event.holds(day) for event in events)]
+        unseen = self._unseen(group.resource_id)
+        days = [
+            day
+            for day in every
+            if day not in unseen and not any(event.holds(day) for event in events)
+        ]
         if len(days) < MIN_MEASURED_DAYS:
             raise CannotAssessError(
                 f"{len(days)} billed days since it settled on {group.settled}; "
@@ -215,6 +226,15 @@ class _Measuring:
             ),
             days,
         )
+
+    def _unseen(self, resource_id: str) -> set[date]:
+        """Return the days of whose activity too little is known."""
+        case = self._estate.cases.get(resource_id)
+        if case is None:
+            return set()
+        first = case.window.start_utc.date()
+        little = np.flatnonzero(unknown_minutes(case) > MAX_UNKNOWN_MINUTES)
+        return {first + timedelta(days=int(number)) for number in little}
 
     def _frozen(self, group: _Group, events: Sequence[Event], days: Sequence[date]) -> Baseline:
         """Return the baseline as dated events leave it.
