@@ -6,8 +6,9 @@ Every `OPTIMIZER_…` variable beats the file; a flag of the command line beats 
 import getpass
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     FilePath,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 
 from optimizer.errors import ConfigError
@@ -119,6 +121,30 @@ class ApplySettings(_Frozen):
     """Resources that are changed at once; the steps of one follow one another."""
 
 
+class EventSettings(_Frozen):
+    """An event outside routine, dated by somebody who knows of it."""
+
+    start: date
+    until: date | None = None
+    """Last day of an event that passed: its days are left out. Without it the event lasts, and the
+    replay is calibrated anew on the days since."""
+    where: str = ""
+    """Resource or workspace, by name or id; empty: everything."""
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.until is not None and self.until < self.start:
+            raise ValueError(f"until {self.until} lies before start {self.start}")
+        return self
+
+
+class VerifySettings(_Frozen):
+    """What no bill tells about the days before and after a change."""
+
+    events: tuple[EventSettings, ...] = ()
+
+
 class Settings(_Frozen):
     """Everything that is configured."""
 
@@ -133,6 +159,7 @@ class Settings(_Frozen):
     mail: MailSettings = MailSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     apply: ApplySettings = ApplySettings()
+    verify: VerifySettings = VerifySettings()
 
     @property
     def lake(self) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from optimizer.remediation import approvals as approving
 from optimizer.remediation import plan as planning
 from optimizer.remediation import rollback as rolling_back
 from optimizer.remediation import verify as verifying
+from optimizer.remediation.baseline import MAX_BASELINE_DAYS, freeze
+from optimizer.remediation.events import Event
 from optimizer.remediation.history import applied_with_baselines, runs
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
@@ -334,7 +337,11 @@ def apply(
         ledger=Ledger(settings.ledger_url),
         who=who,
         known_resources=estate.resources.keys(),
-        baseline=verifying.freeze(estate),
+        baseline=freeze(
+            read_estate(settings, reach_back=timedelta(days=MAX_BASELINE_DAYS)),
+            plan.steps,
+            code_version=_code_version(),
+        ),
         on_outcome=on_outcome,
         confirmed=confirmed,
         rules=applying.Rules(
@@ -439,7 +446,23 @@ def verify(settings: Settings) -> Verification:
     first = min(change.applied_utc for change, _ in applied)
     before = timedelta(days=settings.analysis.lookback_days)
     estate = read_estate(settings, reach_back=end - first + before)
-    return verifying.verify(estate, applied, currency=estate.bill.currency)
+    return verifying.verify(
+        estate,
+        applied,
+        currency=estate.bill.currency,
+        events=[
+            Event(start=event.start, until=event.until, where=event.where, reason=event.reason)
+            for event in settings.verify.events
+        ],
+    )
+
+
+def _code_version() -> str:
+    """Return the version of this program; empty where this copy is not installed."""
+    try:
+        return version("optimizer")
+    except PackageNotFoundError:
+        return ""
 
 
 def history(settings: Settings) -> tuple[Run, ...]:

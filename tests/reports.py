@@ -6,11 +6,28 @@ from typing import Any
 
 from optimizer.analysis.result import Analysis, Calibration
 from optimizer.model import Basis, Claim, Estimate, Finding, NotAssessed
-from optimizer.remediation.outcomes import ClaimReport, Measured, Outcome, Run, Status, Verification
+from optimizer.remediation.outcomes import (
+    ClaimReport,
+    Measured,
+    Outcome,
+    Parts,
+    Report,
+    Run,
+    Status,
+    Verification,
+)
 from tests.changes import KEPT, MIN_NODES, THREE, WINDOW
 
 APPLIED_UTC = datetime(2026, 1, 10, 8, tzinfo=UTC)
 PROMISED = Estimate(p10=90, p50=100, p90=110)
+PARTS = Parts(volume=20.004, policy=-95.0, price=-1.0)
+REPORT = Report(
+    name="28 days",
+    start=date(2026, 1, 14),
+    end=date(2026, 2, 11),
+    days=28,
+    next_on=date(2026, 4, 10),
+)
 NO_CLAIMS = Verification(
     currency="",
     claims=(),
@@ -48,7 +65,7 @@ def analysis_of(findings: Sequence[Finding] = THREE, **fields: Any) -> Analysis:
     return Analysis(**plain | fields)
 
 
-def claim_of(level: Claim, measured: Measured | None = None) -> ClaimReport:
+def claim_of(level: Claim, measured: Measured | None = None, **fields: Any) -> ClaimReport:
     """Return a claim that promised 100 a month."""
     return ClaimReport(
         finding_id="f1",
@@ -58,13 +75,20 @@ def claim_of(level: Claim, measured: Measured | None = None) -> ClaimReport:
         promised_per_month=PROMISED,
         measured_per_month=measured,
         why="28 days were billed.",
+        **fields,
     )
 
 
-def verification_of(*claims: ClaimReport, measured: Measured | None = None) -> Verification:
+def verification_of(
+    *claims: ClaimReport, measured: Measured | None = None, **fields: Any
+) -> Verification:
     """Return a verification of these claims."""
     return Verification(
-        currency="USD", claims=claims, promised_per_month=PROMISED, measured_per_month=measured
+        currency="USD",
+        claims=claims,
+        promised_per_month=PROMISED,
+        measured_per_month=measured,
+        **fields,
     )
 
 

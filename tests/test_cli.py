@@ -409,7 +409,8 @@ def test_apply_is_a_dry_run_then_changes_and_rollback_puts_back(
     assert {claim["level"] for claim in claims} == {"Applied"}
     assert list(claims[0]) == [
         *("finding_id", "resource_id", "applied_utc", "level"),
-        *("promised_per_month", "measured_per_month", "why"),
+        *("promised_per_month", "measured_per_month", "why", "shortfall"),
+        *("parts_per_month", "volume_per_month", "report"),
     ]
 
     back = optimizer("rollback", run["id"], "--json")

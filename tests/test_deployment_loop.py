@@ -21,7 +21,7 @@ from tests.estates import (
     write_estate,
 )
 
-DAYS, LATER = 14, 8
+DAYS, LATER = 14, 12
 WS = workspace("ws")
 EP = endpoint(WS, "ep", traffic={"blue": 100})
 BLUE = deployment(EP, "blue", instances=4, concurrency=8)

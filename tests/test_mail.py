@@ -34,7 +34,7 @@ from optimizer.report.mail import (
 from optimizer.report.weekly import WeeklyView, follow_command, weekly_view
 from optimizer.store.ledger import Snooze
 from tests.changes import NOW_UTC, THREE
-from tests.reports import NO_CLAIMS, analysis_of, claim_of, verification_of
+from tests.reports import NO_CLAIMS, PARTS, analysis_of, claim_of, verification_of
 
 PASSWORD = "correct horse"  # noqa: S105 - of a server that lives for one test
 
@@ -69,7 +69,7 @@ def test_the_overview_has_week_month_saving_and_proof() -> None:
     )
     assert figures["Saving measured, a month"] == (
         "95.00 USD",
-        "90 % interval 80.00 to 105; promised 100 USD; 1 applied",
+        "90 % interval 80.00 to 105; 1,140 USD a year; promised 100 USD; 1 applied",
     )
 
 
@@ -128,13 +128,23 @@ def test_new_is_told_only_if_there_was_a_mail_before() -> None:
 
 
 def test_a_saving_that_stayed_under_its_promise_is_named() -> None:
-    short = claim_of(Claim.MEASURED, Measured(low=20, mid=40, high=60))
+    back = "minNodeCount was put back to 2."
+    short = claim_of(Claim.MEASURED, Measured(low=20, mid=40, high=60), shortfall=back)
     kept = claim_of(Claim.VERIFIED, Measured(low=80, mid=95, high=105))
     view = view_of(verification=verification_of(short, kept, claim_of(Claim.APPLIED)))
     (line,) = view.short
     assert line == (
         "gpu-kept: promised 100 USD (90.00 to 110) a month, "
-        "measured 40.00 USD (20.00 to 60.00) a month"
+        "measured 40.00 USD (20.00 to 60.00) a month. minNodeCount was put back to 2."
+    )
+
+
+def test_what_changed_the_bill_is_told_in_its_parts() -> None:
+    came = verification_of(claim_of(Claim.APPLIED), parts_per_month=PARTS)
+    figures = {f.label: (f.value, f.note) for f in view_of(verification=came).figures}
+    assert figures["Bill of what was changed, a month"] == (
+        "-76.00 USD",
+        "activity +20.00, settings -95.00, prices -1.00: -76.00 USD a month",
     )
 
 

@@ -14,7 +14,15 @@ from optimizer.report.changes import (
 )
 from optimizer.scenarios import LeftOut
 from tests.changes import THREE, plan_of
-from tests.reports import NO_CLAIMS, claim_of, outcome_of, run_of, verification_of
+from tests.reports import (
+    NO_CLAIMS,
+    PARTS,
+    REPORT,
+    claim_of,
+    outcome_of,
+    run_of,
+    verification_of,
+)
 
 
 def test_a_plan_reads_as_a_diff_with_its_price() -> None:
@@ -78,6 +86,31 @@ def test_a_verification_shows_promise_measurement_and_level() -> None:
     assert "Verified: proved on the bill. 28 days were billed." in text
     assert "  promised  100 USD (90.00 to 110) a month" in text
     assert "Measured  95.00 USD (80.00 to 105) a month" in text
+
+
+def test_what_did_not_come_is_told_first_with_its_cause() -> None:
+    measured = Measured(low=20, mid=40, high=60)
+    short = claim_of(Claim.MEASURED, measured, shortfall="It was put back to 2.", report=REPORT)
+    text = verification_text(verification_of(short, claim_of(Claim.APPLIED), measured=measured))
+    lines = text.splitlines()
+    assert lines[0] == "Did not come as promised:"
+    assert "  likely because: It was put back to 2." in lines[: lines.index("Other changes:")]
+    assert "          run-rate of 480 USD a year" in lines
+
+
+def test_what_changed_the_bill_is_told_in_parts_that_sum() -> None:
+    claim = claim_of(Claim.APPLIED, parts_per_month=PARTS)
+    text = verification_text(verification_of(claim, parts_per_month=PARTS))
+    told = "activity +20.00, settings -95.00, prices -1.00: -76.00 USD a month"
+    assert f"  the bill  {told}" in text
+    assert f"The bill  {told}" in text
+
+
+def test_events_are_only_suggested() -> None:
+    text = verification_text(
+        verification_of(claim_of(Claim.APPLIED), suggested_events=("gpu runs new work.",))
+    )
+    assert text.endswith("verify.events in optimizer.toml:\n* gpu runs new work.")
 
 
 def test_what_is_not_measured_is_said() -> None:

@@ -16,6 +16,8 @@ from optimizer.report.documents import (
 from tests.changes import THREE, WINDOW
 from tests.reports import (
     NO_CLAIMS,
+    PARTS,
+    REPORT,
     analysis_of,
     claim_of,
     outcome_of,
@@ -100,8 +102,9 @@ def test_an_explanation_holds_formula_sensitivity_and_calibration() -> None:
 
 def test_a_verification_has_the_keys_of_the_contract() -> None:
     measured = Measured(low=80.123, mid=95, high=105)
+    claim = claim_of(Claim.MEASURED, measured, parts_per_month=PARTS, report=REPORT)
     document = verification_document(
-        verification_of(claim_of(Claim.MEASURED, measured), measured=measured)
+        verification_of(claim, measured=measured, parts_per_month=PARTS)
     )
     assert document == {
         "claims": [
@@ -113,13 +116,26 @@ def test_a_verification_has_the_keys_of_the_contract() -> None:
                 "promised_per_month": {"p10": 90.0, "p50": 100.0, "p90": 110.0},
                 "measured_per_month": {"low": 80.12, "mid": 95.0, "high": 105.0},
                 "why": "28 days were billed.",
+                "shortfall": None,
+                "parts_per_month": {"volume": 20.0, "policy": -95.0, "price": -1.0},
+                "volume_per_month": None,
+                "report": {
+                    "name": "28 days",
+                    "start": "2026-01-14",
+                    "end": "2026-02-11",
+                    "days": 28,
+                    "next_on": "2026-04-10",
+                },
             }
         ],
         "totals": {
             "currency": "USD",
             "promised_per_month": {"p10": 90.0, "p50": 100.0, "p90": 110.0},
             "measured_per_month": {"low": 80.12, "mid": 95.0, "high": 105.0},
+            "parts_per_month": {"volume": 20.0, "policy": -95.0, "price": -1.0},
+            "measured_per_year": {"mid": 1140.0, "is_run_rate": True},
         },
+        "suggested_events": [],
     }
 
 

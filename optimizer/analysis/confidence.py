@@ -76,17 +76,18 @@ def block_days(days: int) -> int:
     return BLOCK_DAYS if days >= 3 * BLOCK_DAYS else max(1, round(days ** (1 / 3)))
 
 
-def few_blocks(blocks: int) -> float:
+def few_blocks(blocks: int, *, quantile: float = 0.9) -> float:
     """Return how much wider an interval is than its bootstrap, which knows few blocks as all.
 
     Drawing from `blocks` independent blocks makes their spread too small by √(1 − 1/blocks), and
     quantiles of a mean whose spread is itself estimated are Student's, not the normal ones.
+    `quantile` is the upper end of the interval.
 
-    >>> round(few_blocks(4), 3), round(few_blocks(52), 3)
-    (1.476, 1.023)
+    >>> round(few_blocks(4), 3), round(few_blocks(52), 3), round(few_blocks(4, quantile=0.95), 3)
+    (1.476, 1.023, 1.652)
     """
     blocks = max(blocks, 2)
-    student = float(stdtrit(blocks - 1, 0.9) / ndtri(0.9))
+    student = float(stdtrit(blocks - 1, quantile) / ndtri(quantile))
     return student * float(np.sqrt(blocks / (blocks - 1)))
 
 

@@ -177,6 +177,8 @@ class InstanceFeatures:
     unknown_hours: float
     idle_stops: int
     """Stops that Azure's idle rule made."""
+    unknown: Bools | None = None
+    """Minutes on of which nothing is known; None where the case was made by hand."""
 
     @property
     def settings(self) -> InstanceSettings:
@@ -550,6 +552,7 @@ def instance_features(
         active=active,
         gaps=cut_into_gaps(on=on, active=active, kept_on=kept_on),
         unknown_hours=int((on & ~known).sum()) / 60,
+        unknown=on & ~known,
         idle_stops=sum(span.stopped_by == "IdleShutdown" for span in spans),
     )
 

@@ -114,6 +114,10 @@ class InstanceCase(Case[InstanceSettings]):
         """Return the paid hours in each step of the window."""
         return self._hours(settings, self.habits.blocked_share(0.5), step_seconds)
 
+    def hours_at(self, settings: InstanceSettings, quantile: float) -> Floats:
+        """Return the paid hours of each day if open kernels are as common as at a quantile."""
+        return self._hours(settings, self.habits.blocked_share(quantile))
+
     def _hours(
         self, settings: InstanceSettings, blocked: float, step_seconds: int = SECONDS_PER_DAY
     ) -> Floats:

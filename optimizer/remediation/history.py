@@ -132,12 +132,14 @@ def _changes(
         if step.part_of is not None:
             continue  # the step that it completes makes the claim
         yield AppliedChange(
+            run_id=record.run.id,
             finding_id=step.finding_ids[0],
             detector=step.detector,
             resource_id=row.resource_id,
             setting=row.setting,
             before=row.before,
             after=row.after,
+            how=row.how,
             applied_utc=row.at_utc,
             ended_utc=_moment(put_back.get(row.step_id)),
             promised_per_month=step.saving_per_month,

@@ -3,87 +3,71 @@
 Activity is observed, not assumed, so a busier or quieter month changes nothing: what is left
 between `k × replay of the old settings` and the bill is what the new settings did. `k`, the
 physics and the day-by-day errors of the replay are frozen when a plan is applied.
+
+The days until things have settled count for neither side. Then there is one report on 28 days and
+a last one on 84, so that nobody looks until a figure pleases.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from optimizer.analysis.assemble import Bill, Estate
-from optimizer.analysis.case import Case
-from optimizer.analysis.clusters import ClusterCase
-from optimizer.analysis.confidence import Floats, block_means
-from optimizer.analysis.joint import DAYS_PER_MONTH
-from optimizer.analysis.replay import Physics
-from optimizer.model import Claim, Estimate, Json
-from optimizer.remediation.outcomes import AppliedChange, ClaimReport, Measured, Verification
-from optimizer.units import seconds_from_iso
+from optimizer.analysis.assemble import MIN_CALIBRATION_DAYS, Estate
+from optimizer.analysis.case import CannotAssessError, Case
+from optimizer.model import Claim, Estimate, How, Json, Resource
+from optimizer.remediation.accounts import Account, Billing, replayed, unused
+from optimizer.remediation.baseline import (
+    MAX_UNKNOWN_MINUTES,
+    Baseline,
+    baseline_since,
+    thaw,
+    unknown_minutes,
+)
+from optimizer.remediation.causes import (
+    MAX_VERIFIED_CV_RMSE,
+    MAX_VERIFIED_NMBE,
+    Signs,
+    Standing,
+    cause,
+)
+from optimizer.remediation.drift import Drift
+from optimizer.remediation.events import Event, lasting_since
+from optimizer.remediation.outcomes import (
+    FINAL_DAYS,
+    AppliedChange,
+    ClaimReport,
+    Measured,
+    Report,
+    Verification,
+    parts_of_all,
+)
+from optimizer.remediation.overlays import UNUSED_SETTINGS, setting_key, why_not_replayed
+from optimizer.remediation.standing import State, state_of
+from optimizer.remediation.suggestions import suggested_events
 
 MIN_MEASURED_DAYS = 7
 """Fewer billed days say nothing yet."""
 
-MIN_VERIFIED_DAYS = 28
-MAX_VERIFIED_NMBE = 0.05
-MAX_VERIFIED_CV_RMSE = 0.20
+SETTLE_DAYS = 3
+"""After a change: nodes that were there drain, people notice (methods §9)."""
 
-_CONFIDENCE = (0.05, 0.95)
-_SEED = 28
+REPORT_DAYS = 28
+"""The first report, and the fewest days that verify a saving."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
-    """What was known of one compute when its change was applied."""
-
-    k: float
-    nmbe: float
-    cv_rmse: float
-    billed_hours: tuple[float, ...]
-    """Of each day before, as far as billed."""
-    replayed_hours: tuple[float, ...]
-    """Of the same days under the settings of those days."""
-    settings: Mapping[str, Any]
-    physics: Mapping[str, float] | None
-    """Of a cluster."""
-
-
-def freeze(estate: Estate) -> dict[str, Json]:
-    """Return the baseline of every compute whose bill is known, as JSON by resource id."""
-    frozen = {key: _baseline(case, estate.bill) for key, case in estate.cases.items()}
-    return {key: asdict(baseline) for key, baseline in frozen.items() if baseline is not None}
-
-
-def _baseline(case: Case[Any], bill: Bill) -> Baseline | None:
-    if case.calibration is None:
-        return None
-    replayed = case.as_was()
-    billed = _billed_hours(case, bill)
-    both = ~np.isnan(billed) & ~np.isnan(replayed)
-    return Baseline(
-        k=case.calibration.k,
-        nmbe=case.calibration.nmbe,
-        cv_rmse=case.calibration.cv_rmse,
-        billed_hours=tuple(np.round(billed[both], 6).tolist()),
-        replayed_hours=tuple(np.round(replayed[both], 6).tolist()),
-        settings=asdict(case.settings),
-        physics=asdict(case.physics) if isinstance(case, ClusterCase) else None,
-    )
-
-
-def _billed_hours(case: Case[Any], bill: Bill) -> Floats:
-    """Return the billed hours of each day of the window; from money where no hours are billed."""
-    hours = bill.daily(case.resource.resource_id, case.window, hours=True)
-    if np.nansum(hours) > 0:
-        return hours
-    return bill.daily(case.resource.resource_id, case.window, hours=False) / case.rate.per_hour
+REPLACES_TAG = "optimizer:replaces"
+"""On a cluster that was made beside another one: that one's name or id."""
 
 
 def verify(
-    estate: Estate, applied: Sequence[tuple[AppliedChange, Json]], *, currency: str
+    estate: Estate,
+    applied: Sequence[tuple[AppliedChange, Json]],
+    *,
+    currency: str,
+    events: Sequence[Event] = (),
 ) -> Verification:
     """Return how far each applied finding has come on the claims ladder.
 
@@ -91,191 +75,246 @@ def verify(
         estate: built over a window that reaches from before the changes to the newest bill.
         applied: every change the ledger knows with the baselines of its run.
         currency: of the bill.
+        events: outside routine, dated by the customer.
     """
-    by_resource: dict[str, list[tuple[AppliedChange, Json]]] = defaultdict(list)
-    for change, baselines in applied:
-        by_resource[change.resource_id].append((change, baselines))
-    claims: list[ClaimReport] = []
-    for resource_id, changes in by_resource.items():
-        claims.extend(_claims(estate, resource_id, changes))
-    standing = [claim for claim in claims if claim.measured_per_month is not None]
+    measuring = _Measuring(estate, events, changed={c.resource_id.lower() for c, _ in applied})
+    claims = [claim for group in _groups(applied) for claim in measuring.claims(group)]
+    parts = [claim.parts_per_month for claim in claims if claim.parts_per_month]
+    frozen = {c.resource_id.lower(): thaw(known, c.resource_id) for c, known in applied}
     return Verification(
         currency=currency,
-        claims=tuple(sorted(claims, key=lambda claim: (claim.applied_utc, claim.finding_id))),
-        promised_per_month=_promised([change.promised_per_month for change, _ in applied]),
-        measured_per_month=_measured(
-            [claim.measured_per_month for claim in standing if claim.measured_per_month]
+        claims=tuple(
+            sorted(claims, key=lambda c: (c.shortfall is None, c.applied_utc, c.finding_id))
         ),
+        promised_per_month=_promised([change.promised_per_month for change, _ in applied]),
+        measured_per_month=_measured(claims),
+        parts_per_month=parts_of_all(parts) if parts else None,
+        suggested_events=suggested_events(estate, frozen, events),
     )
 
 
-def _claims(
-    estate: Estate, resource_id: str, changes: list[tuple[AppliedChange, Json]]
-) -> list[ClaimReport]:
-    last = [change for change, _ in changes if change.ended_utc is None]
-    reports = [
-        _report(change, Claim.APPLIED, None, f"It was rolled back on {change.ended_utc:%Y-%m-%d}.")
-        for change, _ in changes
-        if change.ended_utc is not None
-    ]
-    if not last:
-        return reports
-    case = estate.cases.get(resource_id)
-    frozen = _frozen(changes[-1][1], resource_id)
-    if case is None or frozen is None:
-        why = (
-            estate.unassessable.get(resource_id, "It was not seen in the last collection.")
-            if case is None
-            else "The bill did not tell this compute's cost when the change was made."
-        )
-        return reports + [_report(change, Claim.APPLIED, None, why) for change in last]
-    return reports + _measure(case, estate.bill, last, frozen)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """What one run changed of one compute: measured together, then shared out."""
+
+    resource_id: str
+    changes: tuple[AppliedChange, ...]
+    frozen: Baseline | None
+    until: date | None
+    """When the next run changed it again, excluded; None: none did."""
+
+    @property
+    def settled(self) -> date:
+        """The first day that counts."""
+        # A part that was put back made days of a third kind.
+        moments = [
+            moment for c in self.changes for moment in (c.applied_utc, c.ended_utc) if moment
+        ]
+        at = max(moments).astimezone(UTC) + timedelta(days=SETTLE_DAYS)
+        return at.date() + timedelta(days=bool(at.time() != datetime.min.time()))
 
 
-def _frozen(baselines: Json, resource_id: str) -> Baseline | None:
-    known = baselines.get(resource_id) if isinstance(baselines, dict) else None
-    if known is None:
-        return None
-    # What was a tuple came back from the ledger as a list.
-    settings = {name: _frozen_value(value) for name, value in known["settings"].items()}
-    return Baseline(**(known | {"settings": settings}))
+def _groups(applied: Sequence[tuple[AppliedChange, Json]]) -> Iterator[_Group]:
+    """Yield what each run changed of each compute, so that no two changes overlap."""
+    by_resource: dict[str, dict[str, list[tuple[AppliedChange, Json]]]] = defaultdict(dict)
+    for change, known in applied:
+        runs = by_resource[change.resource_id.lower()]
+        runs.setdefault(change.run_id, []).append((change, known))
+    for resource_id, runs in by_resource.items():
+        ordered = sorted(runs.values(), key=lambda run: run[0][0].applied_utc)
+        for run, following in zip(ordered, [*ordered[1:], None], strict=True):
+            yield _Group(
+                resource_id=resource_id,
+                changes=tuple(change for change, _ in run),
+                frozen=thaw(run[0][1], resource_id),
+                until=following[0][0].applied_utc.date() if following else None,
+            )
 
 
-def _frozen_value(value: Any) -> Any:
-    return tuple(map(_frozen_value, value)) if isinstance(value, list) else value
+class _Measuring:
+    """One verification: what its questions share."""
 
+    def __init__(self, estate: Estate, events: Sequence[Event], *, changed: set[str]) -> None:
+        """Begin with what is known."""
+        self._estate = estate
+        self._events = events
+        self._billing = Billing(estate.bill)
+        self._drift = Drift(estate, changed=changed)
 
-def _measure(
-    case: Case[Any],
-    bill: Bill,
-    changes: list[AppliedChange],
-    frozen: Baseline,
-) -> list[ClaimReport]:
-    since = max(min(change.applied_utc for change in changes).date(), case.window.start_utc.date())
-    after = _days(case, since, bill.end)
-    days = after.stop - after.start
-    if days < MIN_MEASURED_DAYS:
-        why = f"{max(days, 0)} billed days since; {MIN_MEASURED_DAYS} are needed to measure."
-        return [_report(change, Claim.APPLIED, None, why) for change in changes]
-    if isinstance(case, ClusterCase) and frozen.physics is not None:
-        case = replace(case, physics=Physics(**frozen.physics))
+    def claims(self, group: _Group) -> list[ClaimReport]:
+        """Return the claims of a group."""
+        claims: list[ClaimReport] = []
+        asked: list[AppliedChange] = []
+        for change in group.changes:
+            if change.ended_utc is not None:
+                claims.append(_unmeasured(change, f"It was rolled back on {change.ended_utc:%F}."))
+            elif why := why_not_replayed(change.setting, change.before, change.after):
+                claims.append(_unmeasured(change, why))
+            else:
+                asked.append(change)
+        if not asked:
+            return claims
+        states = [state_of(change, self._estate) for change in asked]
+        alone = len(asked) == len(group.changes)
+        try:
+            found = self._measure(replace(group, changes=tuple(asked)), states, alone=alone)
+        except CannotAssessError as why:
+            found = [
+                _unmeasured(change, str(why), shortfall=_lost(change, state))
+                for change, state in zip(asked, states, strict=True)
+            ]
+        return claims + found
 
-    steps = _chain(case, changes, frozen)
-    hours = [case.hours(settings)[after] for settings in steps]
-    billed = _billed_hours(case, bill)[after]
-    rate = _rate_since(case, bill, after)
-    old, new = frozen.k * hours[0].sum(), frozen.k * hours[-1].sum()
-    per_month = rate * DAYS_PER_MONTH / days
-    mid = float(old - billed.sum()) * per_month
-    # What the replay of today's settings misses the bill by, it may miss by for the old ones too.
-    missed = float(abs(new - billed.sum())) * per_month
-    below, above = _ratio_spread(frozen, days)
-    raw = float(hours[0].sum()) * per_month
-    total = Measured(
-        low=mid - float(np.hypot(below * raw, missed)),
-        mid=mid,
-        high=mid + float(np.hypot(above * raw, missed)),
-    )
-    parts = [before.sum() - then.sum() for before, then in pairwise(hours)]
-    shares = _shares(parts)
-    level, why = _level(total, days, frozen)
-    return [
-        _report(change, level, _scaled(total, share), why)
-        for change, share in zip(changes, shares, strict=True)
-    ]
+    def _measure(self, group: _Group, states: Sequence[State], *, alone: bool) -> list[ClaimReport]:
+        stands = all(state.standing is Standing.STANDS for state in states)
+        resource = self._estate.resources.get(group.resource_id)
+        events = [event for event in self._events if resource and event.touches(resource)]
+        report, days = self._report(group, events, stands=stands)
+        frozen = self._frozen(group, events, days)
+        account = self._account(group, frozen, days)
+        level, why = _level(account.saved(1.0), report, frozen, alone=alone and stands)
+        return [
+            _claim(change, state, share, level=level, why=why, report=report, of=(account, frozen))
+            for change, state, share in zip(group.changes, states, account.weights, strict=True)
+        ]
 
+    def _report(
+        self, group: _Group, events: Sequence[Event], *, stands: bool
+    ) -> tuple[Report, list[date]]:
+        """Return the report that a group has come to, and the days that count for it.
 
-def _days(case: Case[Any], since: date, until: date) -> slice:
-    first = case.window.start_utc.date()
-    end = min(until, case.window.end_utc.date())
-    start = max(0, (since - first).days)
-    return slice(start, max(start, (end - first).days))
-
-
-def _chain(case: Case[Any], changes: Sequence[AppliedChange], frozen: Baseline) -> list[Any]:
-    """Return the old settings and those after each change."""
-    today: Any = case.settings
-    settings: list[Any] = [replace(today, **frozen.settings)]
-    for change in changes:
-        settings.append(replace(settings[-1], **_FIELDS[change.setting](change.after)))
-    return settings
-
-
-def _int(value: Json) -> int:
-    return int(str(value))
-
-
-_FIELDS: Mapping[str, Any] = {
-    "properties.properties.scaleSettings.minNodeCount": lambda value: {"min_nodes": _int(value)},
-    "properties.properties.scaleSettings.maxNodeCount": lambda value: {"max_nodes": _int(value)},
-    "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown": lambda value: {
-        "idle_seconds": seconds_from_iso(value)
-    },
-    "properties.properties.idleTimeBeforeShutdown": lambda value: {
-        "idle_shutdown_minutes": seconds_from_iso(value) // 60
-    },
-    "sku.capacity": lambda value: {"instances": _int(value)},
-}
-"""What each setting we change is in the settings of a case."""
-
-
-def _rate_since(case: Case[Any], bill: Bill, after: slice) -> float:
-    """Return what an hour has cost since, so that a change of price is no saving."""
-    resource_id = case.resource.resource_id
-    cost = float(np.nansum(bill.daily(resource_id, case.window, hours=False)[after]))
-    hours = float(np.nansum(bill.daily(resource_id, case.window, hours=True)[after]))
-    return cost / hours if hours >= 1 else case.rate.per_hour
-
-
-def _ratio_spread(frozen: Baseline, days: int) -> tuple[float, float]:
-    """Return by how much bill / replay of such a time may lie below and above `k`.
-
-    Day blocks of the time before are drawn twice, for the k that was measured and for the one of
-    the days since; the days' weights are their replayed hours.
-    """
-    billed, replayed = np.asarray(frozen.billed_hours), np.asarray(frozen.replayed_hours)
-    mean = replayed.mean()
-    error = (billed - frozen.k * replayed) / mean
-    rng = np.random.default_rng(_SEED)
-    spread = block_means(error, days, rng) - block_means(error, error.size, rng)
-    low, high = np.quantile(spread, _CONFIDENCE)
-    return max(0.0, -float(low)), max(0.0, float(high))
-
-
-def _shares(parts: Sequence[float]) -> list[float]:
-    """Split one compute's measured saving by what each change replays to."""
-    total = sum(parts)
-    return [float(part / total) if total else 1 / len(parts) for part in parts]
-
-
-def _scaled(total: Measured, share: float) -> Measured:
-    low, high = sorted((total.low * share, total.high * share))
-    return Measured(low=low, mid=total.mid * share, high=high)
-
-
-def _level(total: Measured, days: int, frozen: Baseline) -> tuple[Claim, str]:
-    if total.low <= 0:
-        return Claim.MEASURED, f"The interval over {days} billed days does not exclude nothing."
-    if days < MIN_VERIFIED_DAYS:
+        Raises:
+            CannotAssessError: they are too few.
+        """
+        bill = self._estate.bill
+        end = min(bill.end, group.until or bill.end)
+        start = max(group.settled, bill.start)
+        every = [start + timedelta(days=n) for n in range(max(0, (end - start).days))]
+        unseen = self._unseen(group.resource_id)
+        days = [
+            day
+            for day in every
+            if day not in unseen and not any(event.holds(day) for event in events)
+        ]
+        if len(days) < MIN_MEASURED_DAYS:
+            raise CannotAssessError(
+                f"{len(days)} billed days since it settled on {group.settled}; "
+                f"{MIN_MEASURED_DAYS} are needed to measure."
+                if group.until is None
+                else f"It was changed again on {group.until}, {len(days)} days after it settled."
+            )
+        counted = len(days)
+        reached = max((n for n in (REPORT_DAYS, FINAL_DAYS) if n <= counted), default=None)
+        name = f"{reached} days" if reached else "interim"
+        if not stands:
+            # What is lost since it was changed back belongs to the figure.
+            reached, name = None, "to date"
+        following = next((n for n in (REPORT_DAYS, FINAL_DAYS) if n > counted), None)
+        lag = self._estate.window.end_utc.date() - bill.end
+        days = days[:reached]
         return (
-            Claim.MEASURED,
-            f"{days} billed days since; {MIN_VERIFIED_DAYS} are needed to call it verified.",
-        )
-    if abs(frozen.nmbe) > MAX_VERIFIED_NMBE or frozen.cv_rmse > MAX_VERIFIED_CV_RMSE:
-        return (
-            Claim.MEASURED,
-            (
-                f"The replay missed the bill by {frozen.nmbe:+.1%} with a daily scatter of "
-                f"{frozen.cv_rmse:.0%} before the change; verified needs "
-                f"{MAX_VERIFIED_NMBE:.0%} and {MAX_VERIFIED_CV_RMSE:.0%}."
+            Report(
+                name=name,
+                start=days[0],
+                end=days[-1] + timedelta(days=1),
+                days=len(days),
+                next_on=(
+                    bill.end + timedelta(days=following - counted) + lag
+                    if following and group.until is None
+                    else None
+                ),
             ),
+            days,
         )
-    return Claim.VERIFIED, f"{days} billed days since, and the interval excludes nothing saved."
+
+    def _unseen(self, resource_id: str) -> set[date]:
+        """Return the days of whose activity too little is known."""
+        case = self._estate.cases.get(resource_id)
+        if case is None:
+            return set()
+        first = case.window.start_utc.date()
+        little = np.flatnonzero(unknown_minutes(case) > MAX_UNKNOWN_MINUTES)
+        return {first + timedelta(days=int(number)) for number in little}
+
+    def _frozen(self, group: _Group, events: Sequence[Event], days: Sequence[date]) -> Baseline:
+        """Return the baseline as dated events leave it.
+
+        Raises:
+            CannotAssessError: there is none, or too little is left.
+        """
+        frozen = group.frozen
+        if frozen is None:
+            raise CannotAssessError(
+                "The bill did not tell this compute's cost when the change was made."
+            )
+        since = lasting_since(events, before=days[-1] + timedelta(days=1))
+        case = self._estate.cases.get(group.resource_id)
+        if since is not None and since > frozen.dates[-1] and case is not None:
+            return baseline_since(frozen, case, self._estate.bill, since=since)
+        kept = frozen.within(
+            day
+            for day in frozen.dates
+            if not any(event.holds(day) for event in events) and (since is None or day >= since)
+        )
+        if len(kept.days) < MIN_CALIBRATION_DAYS:
+            raise CannotAssessError(
+                f"Its baseline has {len(kept.days)} days outside of dated events; "
+                f"{MIN_CALIBRATION_DAYS} are needed."
+            )
+        return kept
+
+    def _account(self, group: _Group, frozen: Baseline, days: Sequence[date]) -> Account:
+        if all(setting_key(change.setting) in UNUSED_SETTINGS for change in group.changes):
+            return unused(group.resource_id, group.changes, frozen, days, billing=self._billing)
+        case = self._estate.cases.get(group.resource_id)
+        if case is None:
+            raise CannotAssessError(
+                self._estate.unassessable.get(
+                    group.resource_id, "It was not seen in the last collection."
+                )
+            )
+        return replayed(
+            case,
+            self._replacement(case.resource, group.changes),
+            group.changes,
+            frozen,
+            days,
+            billing=self._billing,
+            drift=self._drift.half_width(frozen.dates, days),
+        )
+
+    def _replacement(self, old: Resource, changes: Sequence[AppliedChange]) -> Case[Any] | None:
+        """Return the case of the cluster that was made beside an old one; None: none was made."""
+        if all(change.how != How.RECREATE for change in changes):
+            return None
+        for resource_id, resource in self._estate.resources.items():
+            replaces = resource.tags.get(REPLACES_TAG, "").lower()
+            names = {old.resource_id.lower(), old.name.lower()}
+            if resource.workspace_id == old.workspace_id and replaces in names:
+                case = self._estate.cases.get(resource_id)
+                if case is None:
+                    raise CannotAssessError(
+                        f"Of {resource.name}, which replaces it, nothing was seen yet."
+                    )
+                return case
+        raise CannotAssessError(
+            f"No cluster with the tag {REPLACES_TAG}={old.name} was seen in the last collection."
+        )
 
 
-def _report(
-    change: AppliedChange, level: Claim, measured: Measured | None, why: str
+def _claim(
+    change: AppliedChange,
+    state: State,
+    share: float,
+    *,
+    level: Claim,
+    why: str,
+    report: Report,
+    of: tuple[Account, Baseline],
 ) -> ClaimReport:
+    account, frozen = of
+    measured = account.saved(share)
+    short = measured.high < change.promised_per_month.p10 or state.standing is not Standing.STANDS
     return ClaimReport(
         finding_id=change.finding_id,
         resource_id=change.resource_id,
@@ -284,6 +323,75 @@ def _report(
         promised_per_month=change.promised_per_month,
         measured_per_month=measured,
         why=why,
+        parts_per_month=account.parts(share),
+        volume_per_month=account.moved(share),
+        report=report,
+        shortfall=cause(_signs(change, state, report, account, frozen)) if short else None,
+    )
+
+
+def _signs(
+    change: AppliedChange,
+    state: State,
+    report: Report | None = None,
+    account: Account | None = None,
+    frozen: Baseline | None = None,
+) -> Signs:
+    return Signs(
+        standing=state.standing,
+        setting=setting_key(change.setting),
+        now="not set" if state.now is None else str(state.now),
+        seen_on=None if state.seen_utc is None else state.seen_utc.astimezone(UTC).date(),
+        seen_by=state.seen_by,
+        days=report.days if report else 0,
+        needed_days=REPORT_DAYS,
+        nmbe=frozen.nmbe if frozen else None,
+        cv_rmse=frozen.cv_rmse if frozen else None,
+        volume=account.volume if account else None,
+        price=account.price if account else None,
+    )
+
+
+def _lost(change: AppliedChange, state: State) -> str | None:
+    """Return why a saving that cannot be measured will not come; None where it still may."""
+    stands = state.standing is Standing.STANDS
+    return None if stands else cause(_signs(change, state))
+
+
+def _level(total: Measured, report: Report, frozen: Baseline, *, alone: bool) -> tuple[Claim, str]:
+    days = report.days
+    if total.low <= 0:
+        return Claim.MEASURED, f"The interval over {days} billed days does not exclude nothing."
+    if days < REPORT_DAYS:
+        return (
+            Claim.MEASURED,
+            f"{days} billed days since it settled; {REPORT_DAYS} are needed to call it verified.",
+        )
+    if not alone:
+        return Claim.MEASURED, "Another change of this compute falls into the same days."
+    nmbe, scatter = frozen.nmbe or 0.0, frozen.cv_rmse or 0.0
+    if abs(nmbe) > MAX_VERIFIED_NMBE or scatter > MAX_VERIFIED_CV_RMSE:
+        return (
+            Claim.MEASURED,
+            (
+                f"The replay missed the bill by {nmbe:+.1%} with a daily scatter of {scatter:.0%} "
+                f"before the change; verified needs {MAX_VERIFIED_NMBE:.0%} and "
+                f"{MAX_VERIFIED_CV_RMSE:.0%}."
+            ),
+        )
+    return Claim.VERIFIED, f"{days} billed days since, and the interval excludes nothing saved."
+
+
+def _unmeasured(change: AppliedChange, why: str, *, shortfall: str | None = None) -> ClaimReport:
+    return ClaimReport(
+        finding_id=change.finding_id,
+        resource_id=change.resource_id,
+        applied_utc=change.applied_utc,
+        level=Claim.APPLIED,
+        promised_per_month=change.promised_per_month,
+        measured_per_month=None,
+        why=why,
+        shortfall=shortfall,
     )
 
 
@@ -295,11 +403,19 @@ def _promised(parts: Sequence[Estimate]) -> Estimate:
     return Estimate(p10=p50 - below, p50=p50, p90=p50 + above)
 
 
-def _measured(parts: Sequence[Measured]) -> Measured | None:
-    """Add up what was measured; the errors of different computes are taken as independent."""
-    if not parts:
+def _measured(claims: Sequence[ClaimReport]) -> Measured | None:
+    """Add up what was measured: claims of one compute share its error, computes have their own."""
+    by_resource: dict[str, list[Measured]] = defaultdict(list)
+    for claim in claims:
+        if claim.measured_per_month is not None:
+            by_resource[claim.resource_id.lower()].append(claim.measured_per_month)
+    if not by_resource:
         return None
-    mid = sum(part.mid for part in parts)
-    below = float(np.linalg.norm([part.mid - part.low for part in parts]))
-    above = float(np.linalg.norm([part.high - part.mid for part in parts]))
+    parts = [
+        [sum(end) for end in zip(*((m.low, m.mid, m.high) for m in each), strict=True)]
+        for each in by_resource.values()
+    ]
+    mid = sum(part[1] for part in parts)
+    below = float(np.linalg.norm([part[1] - part[0] for part in parts]))
+    above = float(np.linalg.norm([part[2] - part[1] for part in parts]))
     return Measured(low=mid - below, mid=mid, high=mid + above)

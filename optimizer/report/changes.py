@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from optimizer.model import Claim, How
 from optimizer.remediation.outcomes import (
     ClaimReport,
     Measured,
     Outcome,
+    Parts,
+    Report,
     Run,
     Status,
     Verification,
@@ -161,18 +164,76 @@ def misfit_text(checked: Checked) -> str:
 
 
 def verification_text(verification: Verification) -> str:
-    """Return how far every saving has come from an estimate to a proof."""
+    """Return how far every saving has come from an estimate to a proof, what did not come first."""
     if not verification.claims:
         return "Nothing was applied yet, so there is nothing to verify."
     currency = verification.currency
+    short = [claim for claim in verification.claims if claim.shortfall is not None]
+    others = [claim for claim in verification.claims if claim.shortfall is None]
     return "\n".join(
         [
-            *(line for claim in verification.claims for line in _claim_lines(claim, currency)),
+            *(("Did not come as promised:", "") if short else ()),
+            *(line for claim in short for line in _claim_lines(claim, currency)),
+            *(("Other changes:", "") if short and others else ()),
+            *(line for claim in others for line in _claim_lines(claim, currency)),
             f"Promised  {money_range(verification.promised_per_month, currency)} a month",
             f"Measured  {measured_words(verification.measured_per_month, currency)}",
+            *_year_lines(verification),
+            *_parts_lines(verification.parts_per_month, currency),
             "In brackets: of a promise the 80 % interval, of a measurement the 90 % interval.",
+            *_listed(
+                "May be an event outside routine; where it is, date it under verify.events in "
+                "optimizer.toml:",
+                (f"* {printable(said)}" for said in verification.suggested_events),
+            ),
         ]
     )
+
+
+def parts_words(parts: Parts, currency: str) -> str:
+    """Return what changed a bill; the parts sum to the whole to the cent.
+
+    >>> parts_words(Parts(volume=20, policy=-101.5, price=-3), "USD")
+    'activity +20.00, settings -101.50, prices -3.00: -84.50 USD a month'
+    """
+    parts = parts.to_cents()
+    told = (("activity", parts.volume), ("settings", parts.policy), ("prices", parts.price))
+    steps = ", ".join(f"{name} {amount:+,.2f}" for name, amount in told)
+    return f"{steps}: {parts.change:+,.2f} {currency} a month"
+
+
+def report_words(report: Report) -> str:
+    """Return which days a measurement speaks of, and when the next report is due.
+
+    >>> from datetime import date
+    >>> report_words(
+    ...     Report(
+    ...         name="28 days",
+    ...         start=date(2026, 3, 1),
+    ...         end=date(2026, 3, 29),
+    ...         days=28,
+    ...         next_on=date(2026, 5, 26),
+    ...     )
+    ... )
+    'the 28-day report, 2026-03-01 to 2026-03-28; the next one is due on 2026-05-26'
+    """
+    names = {
+        "interim": f"before the first report, {count(report.days, 'day')}",
+        "to date": f"all {count(report.days, 'day')} since, as the setting no longer stands",
+    }
+    name = names.get(report.name, f"the {report.name.replace(' days', '-day')} report")
+    last = report.end - timedelta(days=1)
+    following = f"; the next one is due on {report.next_on}" if report.next_on else ""
+    return f"{name}, {report.start} to {last}{following}"
+
+
+def per_year_words(verification: Verification) -> str | None:
+    """Return what was measured by the year: a run-rate where it rests on less than 84 days."""
+    measured = verification.measured_per_month
+    if measured is None:
+        return None
+    year = money(12 * measured.mid, verification.currency)
+    return f"run-rate of {year} a year" if verification.is_run_rate else f"{year} a year"
 
 
 def measured_words(measured: Measured | None, currency: str) -> str:
@@ -248,6 +309,22 @@ def _claim_lines(claim: ClaimReport, currency: str) -> Iterator[str]:
     name, level = resource_name(claim.resource_id), claim.level
     yield f"{name} ({claim.finding_id}), applied {day(claim.applied_utc)}"
     yield f"  {level}: {_LEVELS[level]}. {printable(claim.why)}"
+    if claim.shortfall is not None:
+        yield f"  likely because: {printable(claim.shortfall)}"
     yield f"  promised  {money_range(claim.promised_per_month, currency)} a month"
     yield f"  measured  {measured_words(claim.measured_per_month, currency)}"
+    if claim.report is not None:
+        yield f"  report    {report_words(claim.report)}"
+    if claim.parts_per_month is not None:
+        yield f"  the bill  {parts_words(claim.parts_per_month, currency)}"
     yield ""
+
+
+def _year_lines(verification: Verification) -> Iterator[str]:
+    if words := per_year_words(verification):
+        yield f"          {words}"
+
+
+def _parts_lines(parts: Parts | None, currency: str) -> Iterator[str]:
+    if parts is not None:
+        yield f"The bill  {parts_words(parts, currency)}"

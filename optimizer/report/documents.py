@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from optimizer.analysis.result import Analysis, Calibration
@@ -10,6 +11,8 @@ from optimizer.remediation.outcomes import (
     ClaimReport,
     Measured,
     Outcome,
+    Parts,
+    Report,
     Run,
     Verification,
 )
@@ -99,7 +102,10 @@ def verification_document(verification: Verification) -> dict[str, Any]:
             "currency": verification.currency or None,
             "promised_per_month": estimate_document(verification.promised_per_month),
             "measured_per_month": _measured_document(verification.measured_per_month),
+            "parts_per_month": _parts_document(verification.parts_per_month),
+            "measured_per_year": _per_year_document(verification),
         },
+        "suggested_events": list(verification.suggested_events),
     }
 
 
@@ -219,7 +225,33 @@ def _claim_document(claim: ClaimReport) -> dict[str, Any]:
         "promised_per_month": estimate_document(claim.promised_per_month),
         "measured_per_month": _measured_document(claim.measured_per_month),
         "why": claim.why,
+        "shortfall": claim.shortfall,
+        "parts_per_month": _parts_document(claim.parts_per_month),
+        "volume_per_month": _measured_document(claim.volume_per_month),
+        "report": None if claim.report is None else _report_document(claim.report),
     }
+
+
+def _parts_document(parts: Parts | None) -> dict[str, float] | None:
+    """Return what changed a bill; the parts sum to its change to the cent."""
+    return None if parts is None else asdict(parts.to_cents())
+
+
+def _report_document(report: Report) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "start": report.start.isoformat(),
+        "end": report.end.isoformat(),
+        "days": report.days,
+        "next_on": None if report.next_on is None else report.next_on.isoformat(),
+    }
+
+
+def _per_year_document(verification: Verification) -> dict[str, Any] | None:
+    measured = verification.measured_per_month
+    if measured is None:
+        return None
+    return {"mid": cents(12 * measured.mid), "is_run_rate": verification.is_run_rate}
 
 
 def _measured_document(measured: Measured | None) -> dict[str, float | None] | None:

@@ -8,8 +8,8 @@ from datetime import date, datetime, timedelta
 from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.result import Analysis
 from optimizer.model import Claim, Finding, How, Kind, NotAssessed, Problem
-from optimizer.remediation.outcomes import ClaimReport, Verification
-from optimizer.report.changes import measured_words
+from optimizer.remediation.outcomes import Verification
+from optimizer.report.changes import measured_words, parts_words, per_year_words
 from optimizer.report.findings import anomaly_words, month_end_words, owner_words
 from optimizer.report.words import (
     count,
@@ -29,7 +29,6 @@ TOP = 5
 EXPIRES_WITHIN = timedelta(days=7)
 
 _DAYS_A_WEEK = 7
-_MEASURED = (Claim.MEASURED, Claim.VERIFIED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +179,12 @@ def _figures(analysis: Analysis, verification: Verification) -> Iterator[Figure]
         value="not yet" if measured is None else money(measured.mid, currency),
         note="; ".join(_came_of(verification)),
     )
+    if parts := verification.parts_per_month:
+        yield Figure(
+            label="Bill of what was changed, a month",
+            value=money(parts.to_cents().change, currency),
+            note=parts_words(parts, currency),
+        )
 
 
 def _lately(analysis: Analysis) -> Iterator[Anomaly]:
@@ -193,6 +198,8 @@ def _lately(analysis: Analysis) -> Iterator[Anomaly]:
 def _came_of(verification: Verification) -> Iterator[str]:
     if measured := verification.measured_per_month:
         yield f"90 % interval {interval(measured.low, measured.high)}"
+    if year := per_year_words(verification):
+        yield year
     levels = Counter(claim.level for claim in verification.claims)
     if not levels:
         yield "nothing was applied yet"
@@ -219,16 +226,11 @@ def _line(finding: Finding, currency: str) -> str:
 
 def _short(verification: Verification) -> Iterator[str]:
     for claim in verification.claims:
-        if claim.level in _MEASURED and _came_short(claim):
+        if claim.shortfall is not None:
             promised = money_range(claim.promised_per_month, verification.currency)
             measured = measured_words(claim.measured_per_month, verification.currency)
-            name = resource_name(claim.resource_id)
-            yield f"{name}: promised {promised} a month, measured {measured}"
-
-
-def _came_short(claim: ClaimReport) -> bool:
-    measured = claim.measured_per_month
-    return measured is not None and measured.high < claim.promised_per_month.p10
+            name, why = resource_name(claim.resource_id), printable(claim.shortfall)
+            yield f"{name}: promised {promised} a month, measured {measured}. {why}"
 
 
 def _not_assessed(items: Sequence[NotAssessed]) -> Iterator[str]:

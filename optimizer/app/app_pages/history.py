@@ -9,7 +9,13 @@ from optimizer.app.app_pages.plan import follow, show_in_dialog
 from optimizer.app.words import literal
 from optimizer.model import Claim
 from optimizer.remediation.outcomes import Outcome, Run, Status, Verification
-from optimizer.report.changes import measured_words, run_text
+from optimizer.report.changes import (
+    measured_words,
+    parts_words,
+    per_year_words,
+    report_words,
+    run_text,
+)
 from optimizer.report.words import (
     count,
     day,
@@ -42,6 +48,10 @@ def _claims(verification: Verification) -> None:
         "with a 90 % interval → Verified: 28 days, calibrated, and the interval excludes zero."
     )
     currency = verification.currency
+    for claim in verification.claims:
+        if claim.shortfall is not None:
+            name, why = resource_name(claim.resource_id), printable(claim.shortfall)
+            st.error(literal(f"{name} did not save what was promised. {why}"))
     st.dataframe(
         [
             {
@@ -50,6 +60,12 @@ def _claims(verification: Verification) -> None:
                 "Level": _ladder(claim.level),
                 "Promised a month": money_range(claim.promised_per_month, currency),
                 "Measured a month": measured_words(claim.measured_per_month, currency),
+                "Report": "" if claim.report is None else report_words(claim.report),
+                "Change of the bill": (
+                    ""
+                    if claim.parts_per_month is None
+                    else parts_words(claim.parts_per_month, currency)
+                ),
                 "Why": printable(claim.why),
             }
             for claim in verification.claims
@@ -57,6 +73,12 @@ def _claims(verification: Verification) -> None:
         hide_index=True,
         alt="Every applied change with what was promised and what was measured.",
     )
+    if verification.parts_per_month is not None:
+        st.text(f"Together: {parts_words(verification.parts_per_month, currency)}.")
+    if year := per_year_words(verification):
+        st.text(f"Measured: {year}.")
+    for said in verification.suggested_events:
+        st.info(literal(f"{said} If that is outside routine, date it under verify.events."))
     if any(claim.measured_per_month is not None for claim in verification.claims):
         st.plotly_chart(
             charts.promised_and_measured(verification.claims, currency),

@@ -1,0 +1,341 @@
+"""A compute's bill before and since a change, and what it would have been without it (methods §9).
+
+    before → other activity → the new settings → other prices → since
+
+Each step is what it adds to those before it, so that together they are the change of the bill.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from optimizer.analysis.assemble import Bill
+from optimizer.analysis.case import CannotAssessError, Case
+from optimizer.analysis.clusters import ClusterCase
+from optimizer.analysis.confidence import Floats, block_days, block_means, few_blocks
+from optimizer.analysis.deployments import DeploymentCase
+from optimizer.analysis.instances import InstanceCase
+from optimizer.analysis.joint import DAYS_PER_MONTH, overlaid
+from optimizer.analysis.replay import Physics
+from optimizer.remediation.baseline import Baseline
+from optimizer.remediation.outcomes import AppliedChange, Measured, Parts
+from optimizer.remediation.overlays import DELETED, overlay_of, setting_key
+
+MIN_UNUSED_DAYS = 3
+"""Days without work before a compute was stopped or deleted, from which its idle cost is known."""
+
+_ENDS = (0.05, 0.95)
+_SEED = 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A bill a day, in the steps that lead from the one before to the one since."""
+
+    before: float
+    """As it was."""
+    old: float
+    """Old settings on the activity since, at the old prices."""
+    now: float
+    """Settings of now on the same activity, at the old prices."""
+    since: float
+    """As it is."""
+    price: float
+    """What a machine-hour costs now ÷ what it cost before."""
+    below: float
+    """How much less than `old` it may have been, at the end of the 90 % interval."""
+    above: float
+    weights: tuple[float, ...]
+    """The share of each change in what they save together."""
+
+    @property
+    def volume(self) -> float | None:
+        """What the old settings cost on the activity since ÷ what they cost before."""
+        return self.old / self.before if self.before > 0 else None
+
+    def saved(self, share: float) -> Measured:
+        """Return a share of what the changes save a month, at the prices of now."""
+        factor = share * self.price * DAYS_PER_MONTH
+        mid, below, above = self.old - self.now, self.below, self.above
+        ends = sorted(((mid - below) * factor, (mid + above) * factor))
+        return Measured(low=ends[0], mid=mid * factor, high=ends[1])
+
+    def parts(self, share: float) -> Parts:
+        """Return a share of what the bill changed by a month."""
+        steps = (self.before, self.old, self.now, self.since)
+        volume, policy, price = (
+            (after - earlier) * share * DAYS_PER_MONTH for earlier, after in pairwise(steps)
+        )
+        return Parts(volume=volume, policy=policy, price=price)
+
+    def moved(self, share: float) -> Measured:
+        """Return the volume part of a share with its interval, which the replay gives it."""
+        factor = share * DAYS_PER_MONTH
+        mid, below, above = self.old - self.before, self.below, self.above
+        ends = sorted(((mid - below) * factor, (mid + above) * factor))
+        return Measured(low=ends[0], mid=mid * factor, high=ends[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Billed:
+    """What a compute was billed on some days."""
+
+    cost: Floats
+    """Of its machines."""
+    hours: Floats
+    """0 where the bill tells no hours."""
+    beside: Floats
+    """Of disks, addresses and the like."""
+
+
+class Billing:
+    """The bill by compute and day."""
+
+    def __init__(self, bill: Bill) -> None:
+        """Sort the lines once."""
+        self._lines: dict[str, dict[date, list[float]]] = defaultdict(dict)
+        for line in bill.lines:
+            if line.resource_id is None:
+                continue
+            day = self._lines[line.resource_id].setdefault(line.day, [0.0, 0.0, 0.0])
+            if line.component == "vm":
+                day[0] += line.cost
+                day[1] += line.hours or 0.0
+            else:
+                day[2] += line.cost
+
+    def of(self, resource_id: str, days: Sequence[date]) -> Billed:
+        """Return what a compute was billed; nothing on a day without a line."""
+        known = self._lines.get(resource_id, {})
+        rows = np.array([known.get(day, (0.0, 0.0, 0.0)) for day in days], dtype=np.float64)
+        cost, hours, beside = rows.reshape(-1, 3).T
+        return Billed(cost=cost, hours=hours, beside=beside)
+
+
+def replayed(
+    case: Case[Any],
+    replacement: Case[Any] | None,
+    changes: Sequence[AppliedChange],
+    frozen: Baseline,
+    days: Sequence[date],
+    *,
+    billing: Billing,
+    drift: float,
+) -> Account:
+    """Return the account of changed settings, by replay of the old ones.
+
+    Args:
+        case: the compute.
+        replacement: the one made beside it, to which its work has moved; None: there is none.
+        changes: those that still stand, in their order.
+        frozen: the baseline.
+        days: those that count.
+        billing: of all computes.
+        drift: half-width of what a calibration may move by, as a share of the replay.
+
+    Raises:
+        CannotAssessError: the old settings cannot be replayed; the text says why.
+    """
+    case = _with_physics(case, frozen)
+    old = _old_settings(case, frozen)
+    k = _k(frozen)
+    bills = [billing.of(case.resource.resource_id, days)]
+    rates = [frozen.rate_per_hour]
+    if replacement is None:
+        hours = _daily(case, old, days)
+    else:
+        # Work moves to the new one, and with it the nodes that would have been kept for it.
+        bills.append(billing.of(replacement.resource.resource_id, days))
+        rates.append(frozen.rate_after_per_hour)
+        likely, _ = frozen.stretch
+        there = overlaid(_with_physics(replacement, frozen).settings, _policy(old))
+        hours = _daily(case, replace(old, min_nodes=0), days)
+        hours = hours + _daily(_with_physics(replacement, frozen), there, days) / likely
+    if replacement is None and frozen.rate_after_per_hour != frozen.rate_per_hour:
+        rates = [frozen.rate_after_per_hour]  # resized where it stands
+    now = sum((_at_rate(bill, rate) for bill, rate in zip(bills, rates, strict=True)), 0.0)
+    since = sum(float(bill.cost.mean()) for bill in bills)
+    beside = sum(float(bill.beside.mean()) for bill in bills)
+    replay = float(hours.mean()) * frozen.rate_per_hour
+    below, above = _spread(frozen, k, len(days))
+    chain = _chain(old, changes) if replacement is None else None
+    missed = 0.0
+    if chain is not None:
+        missed = abs(k * float(_daily(case, chain[-1], days).mean()) * rates[0] - now)
+    least, most = _unsure(case, old, days, frozen)
+    old_cost = k * replay + beside
+    return Account(
+        before=float(np.mean(frozen.billed_cost)) + frozen.standing_per_day,
+        old=old_cost,
+        now=now + beside,
+        since=since + beside,
+        price=since / now if now > 0 else 1.0,
+        below=float(np.linalg.norm([below * replay, drift * k * replay, missed, least * k])),
+        above=float(np.linalg.norm([above * replay, drift * k * replay, missed, most * k])),
+        weights=_weights(case, chain, changes, days),
+    )
+
+
+def unused(
+    resource_id: str,
+    changes: Sequence[AppliedChange],
+    frozen: Baseline,
+    days: Sequence[date],
+    *,
+    billing: Billing,
+) -> Account:
+    """Return the account of what was stopped or deleted: it saves what it cost unused.
+
+    What it cost while it was used has gone with the use, which is no saving of ours.
+
+    Raises:
+        CannotAssessError: it was used on nearly every day before.
+    """
+    idle = frozen.unused_per_day
+    if idle.size < MIN_UNUSED_DAYS:
+        raise CannotAssessError(
+            f"Before it ended it was unused on {idle.size} days; {MIN_UNUSED_DAYS} are needed to "
+            "know what it costs unused."
+        )
+    bill = billing.of(resource_id, days)
+    mean = float(idle.mean())
+    deleted = any(setting_key(change.setting) == DELETED for change in changes)
+    # Stopped, it saves until its user starts it again.
+    off = np.ones(len(days), np.bool_) if deleted else bill.cost <= 0
+    old = np.where(off, mean, bill.cost)
+    kept = frozen.standing_per_day if deleted else float(bill.beside.mean())
+    now = _at_rate(bill, frozen.rate_per_hour)
+    rng = np.random.default_rng(_SEED)
+    spread = block_means(idle, len(days), rng) - block_means(idle, idle.size, rng)
+    low, high = np.quantile(spread, _ENDS) * few_blocks(
+        idle.size // block_days(idle.size), quantile=_ENDS[1]
+    )
+    share = float(off.mean())
+    return Account(
+        before=float(np.mean(frozen.billed_cost)) + frozen.standing_per_day,
+        old=float(old.mean()) + kept,
+        now=now + float(bill.beside.mean()),
+        since=float(bill.cost.mean()) + float(bill.beside.mean()),
+        price=float(bill.cost.mean()) / now if now > 0 else 1.0,
+        below=max(0.0, -float(low)) * share,
+        above=max(0.0, float(high)) * share,
+        weights=tuple(1 / len(changes) for _ in changes),
+    )
+
+
+def _k(frozen: Baseline) -> float:
+    billed, replay = frozen.pairs
+    if replay.sum() <= 0 or frozen.k is None:
+        raise CannotAssessError(
+            "Nothing ran before the change, so the replay could not be held against the bill."
+        )
+    return float(billed.sum() / replay.sum())
+
+
+def _with_physics(case: Case[Any], frozen: Baseline) -> Case[Any]:
+    if isinstance(case, ClusterCase) and frozen.physics is not None:
+        return replace(case, physics=Physics(**frozen.physics))
+    return case
+
+
+def _old_settings(case: Case[Any], frozen: Baseline) -> Any:
+    today: Any = case.settings
+    known = {field.name for field in fields(today)}
+    old = replace(today, **{n: v for n, v in frozen.settings.items() if n in known})
+    if isinstance(case, DeploymentCase) and old.instances is None and old.autoscale is None:
+        raise CannotAssessError(
+            "How many instances its earlier autoscale rules had kept is not replayed."
+        )
+    return old
+
+
+def _policy(old: Any) -> Mapping[str, Any]:
+    names = ("min_nodes", "max_nodes", "idle_seconds")
+    return {name: getattr(old, name) for name in names if hasattr(old, name)}
+
+
+def _daily(case: Case[Any], settings: Any, days: Sequence[date]) -> Floats:
+    """Return the replayed hours of some days of the case's window; 0 outside it."""
+    first = case.window.start_utc.date()
+    hours = case.hours(settings)
+    at = np.array([(day - first).days for day in days], dtype=np.int64)
+    inside = (at >= 0) & (at < hours.size)
+    return np.where(inside, hours[np.clip(at, 0, hours.size - 1)], 0.0)
+
+
+def _at_rate(bill: Billed, per_hour: float) -> float:
+    """Return the mean daily cost of the billed hours at some price; as billed without hours."""
+    if bill.hours.sum() <= 0:
+        return float(bill.cost.mean())
+    return float(bill.hours.mean()) * per_hour
+
+
+def _spread(frozen: Baseline, k: float, days: int) -> tuple[float, float]:
+    """Return by how much bill / replay of such a time may lie below and above `k`.
+
+    Day blocks of the time before are drawn twice, for the k that was measured and for the one of
+    the days since; the days' weights are their replayed hours.
+    """
+    billed, hours = frozen.pairs
+    error = (billed - k * hours) / hours.mean()
+    rng = np.random.default_rng(_SEED)
+    spread = block_means(error, days, rng) - block_means(error, error.size, rng)
+    few = few_blocks(error.size // block_days(error.size), quantile=_ENDS[1])
+    low, high = np.quantile(spread, _ENDS) * few
+    return max(0.0, -float(low)), max(0.0, float(high))
+
+
+def _unsure(
+    case: Case[Any], old: Any, days: Sequence[date], frozen: Baseline
+) -> tuple[float, float]:
+    """Return what no API tells of the old settings' cost a day, such as open kernels."""
+    if not isinstance(case, InstanceCase):
+        return 0.0, 0.0
+    first = case.window.start_utc.date()
+    at = [(day - first).days for day in days]
+    least, mid, most = (
+        float(case.hours_at(old, quantile)[at].mean()) * frozen.rate_per_hour
+        for quantile in (_ENDS[0], 0.5, _ENDS[1])
+    )
+    return max(0.0, mid - least), max(0.0, most - mid)
+
+
+def _chain(old: Any, changes: Sequence[AppliedChange]) -> list[Any] | None:
+    """Return the old settings and those after each change; None where one is not replayed."""
+    known = {field.name for field in fields(old)}
+    chain = [old]
+    for change in changes:
+        overlay = overlay_of(change.setting, change.after)
+        if overlay is None or not overlay.keys() <= known:
+            return None
+        chain.append(replace(chain[-1], **overlay))
+    return chain
+
+
+def _weights(
+    case: Case[Any], chain: list[Any] | None, changes: Sequence[AppliedChange], days: Sequence[date]
+) -> tuple[float, ...]:
+    """Return the share of each change: by its own replay, else by what was promised.
+
+    Shares are never negative: what one change costs and another saves is not told apart by a bill.
+    """
+    if chain is not None:
+        try:
+            costs = [
+                float(_daily(case, each, days).sum()) * case.rate_of(each).per_hour
+                for each in chain
+            ]
+        except CannotAssessError:
+            costs = []
+        gains = [before - after for before, after in pairwise(costs)]
+    else:
+        gains = []
+    gains = gains or [change.promised_per_month.p50 for change in changes]
+    gains = [max(0.0, gain) for gain in gains]
+    total = sum(gains)
+    return tuple(gain / total if total > 0 else 1 / len(gains) for gain in gains)
