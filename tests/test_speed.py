@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.speed import feature_build, row, simulated, write_day
+from benchmarks.speed import feature_build, many_days, row, simulated
 
 
 def test_a_simulation_by_hand() -> None:
@@ -13,9 +13,12 @@ def test_a_simulation_by_hand() -> None:
 
 
 def test_quantiles_of_histograms_are_those_of_the_values(tmp_path: Path) -> None:
-    rows = write_day(tmp_path / "day.parquet", nodes=5)
-    names = [each["what"] for each in feature_build(tmp_path / "day.parquet", rows)]
-    assert len(names) == 3
+    assert len(feature_build(tmp_path, nodes=40)) == 4
+
+
+def test_ten_times_the_days_need_little_more_memory(tmp_path: Path) -> None:
+    memory, *_ = many_days(tmp_path, nodes=30, days=10)
+    assert 0 < memory["ratio"] < 1.35
 
 
 def test_a_ratio_is_the_median_of_rounds() -> None:

@@ -88,13 +88,13 @@ def cut_into_levels(demand: Floats, *, on_at_start: int = 0) -> Levels:
     seconds = demand.size * SECONDS_PER_MINUTE
     at, nodes = _steps(first, minutes, busy)
     peak = int(nodes.max(initial=0))
-    # The window opens with every level idle and closes as if every level were needed.
+    # The window opens with every level idle and closes as if every level were needed: levels then
+    # fall as often as they rise, and each gap lasts from a fall to the rise of the same number.
     at = np.concatenate(([0], at, [seconds, seconds]))
     nodes = np.concatenate(([peak, 0], nodes, [0, peak]))
     level, start = _crossings(at, nodes[1:], nodes[:-1])
     _, end = _crossings(at, nodes[:-1], nodes[1:])
-    first = np.diff(level, prepend=0) != 0
-    warm = ~first | (level <= on_at_start)
+    warm = (np.diff(level, prepend=0) == 0) | (level <= on_at_start)
     # A cold first use is a start even where it comes at once.
     keep = (end > start) | ~warm
     return Levels(
@@ -230,7 +230,7 @@ def sweep(
     # Cold first uses start once whatever the idle time; open gaps never start.
     cold = levels.level[~levels.warm & levels.closed]
     starts += np.bincount(cold, minlength=shape[0])[:, None]
-    last = np.flatnonzero(levels.warm & ~levels.closed)
+    last = np.flatnonzero(levels.warm & ~levels.closed)  # one at most for each level
     left = levels.length[last][:, None]
     paid[levels.level[last]] += np.where(left > idle, np.minimum(idle + leaving, left), left)
 

@@ -55,7 +55,7 @@ _HISTOGRAMS = {
 }
 _HOUR_SUMS = {"cpu_hour_sums": "cpu_avg", "gpu_hour_sums": "gpu_avg"}
 _MAXIMA = ("cpu_max", "memory_max", "gpu_max", "gpu_memory_max")
-_COLUMNS = (
+COLUMNS = (
     "resource_id",
     "node_id",
     "device_id",
@@ -142,7 +142,7 @@ def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) ->
     """
 
     def refresh(day: date) -> None:
-        node_days, intervals = day_partials(lake.read_day(SAMPLES, day, _COLUMNS))
+        node_days, intervals = day_partials(lake.read_day(SAMPLES, day, COLUMNS))
         lake.replace(NODE_DAYS, day, node_days)
         lake.replace(INTERVALS, day, intervals)
 
