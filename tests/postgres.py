@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +18,8 @@ import psycopg
 PASSWORD = "p@ss/word"  # noqa: S105 - opens nothing but this server; it must be escaped in an address
 ESCAPED = "p%40ss%2Fword"
 _NOT_ROOT = "nobody"
+_ATTEMPTS = 5
+"""A free port may be somebody else's before the server takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def running_postgres() -> Iterator[Postgres]:
     # pytest's own folders are closed to others, and so may be everything below root's home.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        password, data, port = home / "password", home / "data", free_port()
+        password, data = home / "password", home / "data"
         password.write_text(PASSWORD)
         if os.geteuid() == 0:
             for path in (home, password):
@@ -68,12 +70,27 @@ def running_postgres() -> Iterator[Postgres]:
             *(binaries / "initdb", "--pgdata", data, "--username=postgres", "--no-sync"),
             *("--auth=scram-sha-256", "--pwfile", password, "--encoding=UTF8", "--locale=C"),
         )
-        settings = f"-p {port} -c listen_addresses=127.0.0.1 -k {home} -c fsync=off"
-        _run(*control, "--log", home / "log", "--options", settings, "start")
+        port = _start(control, home)
         try:
             yield Postgres(port=port, _numbers=count(1))
         finally:
             _run(*control, "--mode=immediate", "stop")
+
+
+def _start(control: Sequence[str | Path], home: Path) -> int:
+    """Start the server on a free port and return it."""
+    for attempt in count(1):
+        port, log = free_port(), home / f"log-{attempt}"
+        settings = f"-p {port} -c listen_addresses=127.0.0.1 -k {home} -c fsync=off"
+        try:
+            _run(*control, "--log", log, "--options", settings, "start")
+        except subprocess.CalledProcessError as error:
+            if attempt == _ATTEMPTS:
+                error.add_note(log.read_text())
+                raise
+        else:
+            break
+    return port
 
 
 def _binaries(home: Path) -> Path:

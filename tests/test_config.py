@@ -6,6 +6,7 @@ import pytest
 
 from optimizer.config import Settings, load_settings
 from optimizer.errors import ConfigError
+from optimizer.programs import demo_environment
 
 ADDRESS = "postgresql://ana:open-sesame@host/ledger"
 
@@ -29,6 +30,12 @@ def test_the_address_of_the_ledger_comes_from_the_environment_before_the_file(
     assert ledger_of(load_settings({}, home=tmp_path, file=file)) == ADDRESS
     other = {"OPTIMIZER_LEDGER_URL": "sqlite:///other.sqlite"}
     assert ledger_of(load_settings(other, home=tmp_path, file=file)) == "sqlite:///other.sqlite"
+
+
+def test_the_demo_writes_to_no_ledger_but_its_own(tmp_path: Path) -> None:
+    configured = {"OPTIMIZER_HOME": "/elsewhere", "OPTIMIZER_LEDGER_URL": ADDRESS}
+    settings = load_settings(configured | demo_environment(tmp_path))
+    assert settings == Settings(home=tmp_path)
 
 
 def test_no_form_of_the_settings_shows_the_password_of_the_ledger(tmp_path: Path) -> None:

@@ -122,8 +122,20 @@ def test_a_tail_that_was_cut_off_is_told_by_a_head_kept_elsewhere(
     assert (found.entries, (found.misfit or "")[:22]) == (4, "no entry has the hash ")
 
 
-def test_an_entry_that_nobody_understands_is_one_sentence(written: Ledger, ledger_url: str) -> None:
-    meddle(ledger_url, PUT.format("document = '{'", 5))
+def test_what_is_no_text_fits_nowhere(tmp_path: Path) -> None:
+    ledger = new_ledger(tmp_path)
+    ledger.start_run(RUN, plan={}, baseline=None)
+    meddle(f"sqlite:///{tmp_path / 'ledger.sqlite'}", PUT.format("document = x'00'", 2))
+    assert ledger.check().misfit == "entry 2 is not as it was written in this place"
+    with pytest.raises(LedgerError, match=r"^Entry 2 of the ledger .* cannot be understood"):
+        ledger.runs()
+
+
+@pytest.mark.parametrize("document", ["{", "null", "{}", '{"until_utc": "never"}', "[]"])
+def test_an_entry_that_nobody_understands_is_one_sentence(
+    written: Ledger, ledger_url: str, document: str
+) -> None:
+    meddle(ledger_url, PUT.format(f"document = '{document}'", 5).replace(":", "\\:"))
     with pytest.raises(LedgerError) as refused:
         written.steps()
     sentence = str(refused.value)

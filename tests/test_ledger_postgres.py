@@ -1,9 +1,11 @@
 """What only a ledger on a PostgreSQL server can meet."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +13,7 @@ from pydantic import SecretStr
 
 from optimizer.errors import LedgerError
 from optimizer.store.ledger import Ledger
+from tests.changes import new_ledger
 from tests.ledgers import RUN, STEP, meddle
 from tests.postgres import ESCAPED, PASSWORD, Postgres, free_port
 
@@ -203,6 +206,23 @@ def test_whoever_lost_the_session_that_held_it_writes_no_more(postgres: Postgres
     assert ledger.steps() == (STEP,)
     with ledger.hold():
         ledger.add_step(STEP)
+
+
+def test_the_rows_of_an_sqlite_ledger_can_be_copied_as_they_are(
+    postgres: Postgres, url: str, tmp_path: Path
+) -> None:
+    old, new = new_ledger(tmp_path), Ledger(url)
+    old.start_run(RUN, plan={"name": "é\0"}, baseline=None)
+    old.add_step(STEP)
+    assert new.head() == ""
+    with (
+        closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as source,
+        session(postgres, url) as target,
+    ):
+        for row in source.execute("SELECT * FROM ledger_entries"):
+            target.execute("INSERT INTO ledger_entries VALUES (%s, %s, %s, %s, %s, %s, %s)", row)
+    assert (new.check(), new.head()) == (old.check(), old.head())
+    assert (new.runs(), new.steps(), new.plans()) == ((RUN,), (STEP,), {"d1": {"name": "é\0"}})
 
 
 def test_two_ledgers_in_one_database_do_not_wait_for_one_another(

@@ -276,8 +276,11 @@ def _lock(function: str, what: int) -> sa.TextClause:
 
 def _reason(error: sa.exc.DBAPIError) -> str:
     """Return the heart of what was said: no hints, no addresses that were tried in vain."""
-    said = [line for line in str(error.orig).splitlines() if line and not line[0].isspace()][-1]
-    for before in ("FATAL: ", "failed: "):
-        said = said.rpartition(before)[2]
     primary = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    return str(primary or said).strip().rstrip(".")
+    if primary is not None:
+        return str(primary)
+    said = [line for line in str(error.orig).splitlines() if line and not line[0].isspace()]
+    last = said[-1] if said else "no reason was given"
+    for before in ("FATAL: ", "failed: "):
+        last = last.rpartition(before)[2]
+    return last.strip().rstrip(".")

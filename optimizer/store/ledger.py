@@ -289,7 +289,7 @@ class Ledger:
             for entry in entries:
                 try:
                     told = understand(entry, json.loads(entry.document))
-                except (ValueError, TypeError) as error:
+                except (ValueError, TypeError, AttributeError) as error:
                     raise LedgerError(
                         f"Entry {entry.number} of the ledger {self._database.name} cannot be "
                         "understood: `optimizer history --check` tells whether it was changed."
