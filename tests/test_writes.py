@@ -38,6 +38,7 @@ from tests.every_kind import (
     FORGOTTEN,
     HALT,
     IDENTITY,
+    IN_MOTION,
     LEFT,
     NARROWER,
     NO_CLUSTER,
@@ -58,12 +59,6 @@ from tests.every_kind import (
     wanted,
     write,
 )
-
-IN_MOTION = {
-    *("allocationState", "allocationStateTransitionTime", "currentNodeCount", "lastOperation"),
-    *("nodeStateCounts", "targetNodeCount"),
-}
-"""What Azure tells of a compute at work; nobody sets it."""
 
 
 @pytest.fixture
