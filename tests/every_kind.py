@@ -140,6 +140,11 @@ EVERY = (
     *(FEWER, SOONER, NARROWER, SMALLER, CHEAPER, SHUTDOWN, EVENINGS, HALT),
     *(THREE_WIDE, WITH_RULES, BOTH_WAYS, NO_INSTANCE, NO_CLUSTER, NO_DEPLOYMENT),
 )
+IN_MOTION = {
+    *("allocationState", "allocationStateTransitionTime", "currentNodeCount", "lastOperation"),
+    *("nodeStateCounts", "targetNodeCount"),
+}
+"""What Azure tells of a compute at work; nobody sets it."""
 
 
 def write(folder: Path) -> Path:

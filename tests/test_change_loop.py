@@ -5,6 +5,7 @@ finding's change in place from the first day. Nothing here but the findings know
 """
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,12 +15,16 @@ import pytest
 
 from optimizer.analysis.result import Analysis
 from optimizer.azure.connect import connect
+from optimizer.collectors.autoscale import AUTOSCALE_API
 from optimizer.collectors.collect import collect
 from optimizer.config import AnalysisSettings, AzureSettings, Settings
 from optimizer.emulator.estate import load_estate
 from optimizer.emulator.world import World
 from optimizer.model import Finding
-from optimizer.pipeline import analyse
+from optimizer.pipeline import analyse, plan_of
+from optimizer.remediation.outcomes import Status
+from optimizer.remediation.requirements import VM_PRIORITY, VM_SIZE
+from tests.changes import apply_here, new_ledger, roll_back_here
 from tests.conftest import Emulator
 from tests.estates import (
     START_UTC,
@@ -37,6 +42,7 @@ from tests.estates import (
     workspace,
     write_estate,
 )
+from tests.every_kind import IN_MOTION, connected
 
 DAYS = 28
 V100: dict[str, Any] = {"gpu_memory_gib": 16}
@@ -145,11 +151,19 @@ def bill(folder: Path) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def found(
+def played(
     emulator: Callable[[Path], Emulator], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Analysis, dict[str, float]]:
+) -> tuple[Path, Emulator]:
     folder = write(tmp_path_factory.mktemp("estates") / "changes", RESOURCES, jobs())
-    served, home = emulator(folder), tmp_path_factory.mktemp("home")
+    return folder, emulator(folder)
+
+
+@pytest.fixture(scope="module")
+def found(
+    played: tuple[Path, Emulator], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Analysis, dict[str, float]]:
+    folder, served = played
+    home = tmp_path_factory.mktemp("home")
     azure = AzureSettings(endpoint=served.url, ca_file=served.ca_file, credential="emulator")
     analysis = AnalysisSettings(silent_deployments_are_idle=True, billing_lag_hours=0)
     settings = Settings(home=home, azure=azure, analysis=analysis)
@@ -247,6 +261,42 @@ def test_a_time_limit_saves_what_the_bill_with_it_says(
     after = bill(write(tmp_path / "after", RESOURCES, limited))
     true = before[HANGS["id"].lower()] - after[HANGS["id"].lower()]
     assert finding.evidence["saving_over_window"] == pytest.approx(true, rel=0.05)
+
+
+def test_rollback_of_the_maximum_plan_brings_every_setting_back(
+    played: tuple[Path, Emulator], found: tuple[Analysis, dict[str, float]], tmp_path: Path
+) -> None:
+    analysis, _ = found
+    plan = plan_of(analysis, scenario="maximum")
+    assert {step.detector for step in plan.steps} == set(CHANGES)
+    assert sum(step.saving_per_month.p50 for step in plan.steps) + sum(
+        item.saving_per_month.p50 for item in plan.advice
+    ) == pytest.approx(plan.totals.saving_per_month.p50, abs=0.01)
+    arm, ledger = connected(played[1]).arm, new_ledger(tmp_path)
+    before = settings_of(arm)
+    run = apply_here(plan, arm, ledger, known=RESOURCES)
+    made = {o.setting for o in run.outcomes if o.status is Status.DONE}
+    assert {"sku.capacity", "autoscaleSettings", VM_SIZE, VM_PRIORITY} <= made
+    assert settings_of(arm) != before
+    back = roll_back_here(run.id, arm, ledger)
+    assert {o.status for o in back.outcomes} == {Status.DONE, Status.UNCHANGED}
+    assert settings_of(arm) == before
+
+
+def settings_of(arm: Any) -> str:
+    """Return all settings as text; what Azure tells of computes at work is left out."""
+    places = ("computes", "onlineEndpoints/ep/deployments")
+    documents = [document for place in places for document in arm.list(f"{WS['id']}/{place}")]
+    group = WS["id"].partition("/providers")[0]
+    path = f"{group}/providers/Microsoft.Insights/autoscaleSettings"
+    documents += arm.list(path, api_version=AUTOSCALE_API)
+    for document in documents:
+        document["properties"].pop("modifiedOn", None)
+        if "scaleSettings" in (inner := document["properties"].get("properties") or {}):
+            document["properties"]["properties"] = {
+                name: value for name, value in inner.items() if name not in IN_MOTION
+            }
+    return json.dumps(documents, sort_keys=True)
 
 
 def test_nothing_else_is_found_but_what_follows_from_the_same_waste(

@@ -400,6 +400,10 @@ def test_apply_is_a_dry_run_then_changes_and_rollback_puts_back(
     assert (fused.code, "--max-steps" in fused.err) == (1, True)
     assert _writes(estate) == writes
 
+    unsure = optimizer("apply", file, "--yes", "--confirm-delete", "step-1")
+    assert (unsure.code, "has no step step-1 that deletes" in unsure.err) == (1, True)
+    assert _writes(estate) == writes
+
     run = optimizer("apply", file, "--yes", "--json").document
     assert {outcome["status"] for outcome in run["outcomes"]} == {"done"}
     again = optimizer("apply", file, "--yes", "--json")

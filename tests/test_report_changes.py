@@ -52,6 +52,37 @@ def test_a_plan_shows_what_is_advice_and_what_is_left_out() -> None:
     assert text.endswith("Plan: 1 for people; 100 USD (50.00 to 900) a month together.")
 
 
+def test_a_plan_is_counted_by_what_is_done() -> None:
+    anew = replace(
+        THREE[1],
+        id="anew",
+        change=replace(
+            THREE[1].change,
+            setting="properties.properties.vmPriority",
+            after="LowPriority",
+            how=How.RECREATE,
+        ),
+    )
+    gone = replace(
+        THREE[2],
+        id="gone",
+        change=replace(THREE[2].change, setting="resource", after="deleted"),
+    )
+    people = replace(THREE[0], change=replace(THREE[0].change, how=How.ADVICE), id="people")
+    text = plan_text(plan_of([THREE[0], anew, gone, people]))
+    assert "+ Change cpu-slow\n  - vmPriority: Dedicated\n  + vmPriority: LowPriority\n" in text
+    assert "    beside   cpu-slow-ds3-v2-lp, a new cluster\n" in text
+    assert "- Change ci-forgotten\n  - resource: present\n  + resource: deleted\n" in text
+    assert (
+        "    undo     not possible\n    confirm  optimizer apply … --confirm-delete step-" in text
+    )
+    assert "    only if  step-" in text
+    assert (
+        "Plan: 1 to change, 1 to create beside, 1 to delete with its own confirmation, "
+        "1 for people; 400 USD (50.00 to 900) a month together."
+    ) in text
+
+
 def test_an_empty_plan_says_so() -> None:
     assert plan_text(plan_of([])).endswith("\nNothing to change.")
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from azure.mgmt.monitor.models import AutoscaleSettingResource
 
-from optimizer.azure.arm import Arm
+from optimizer.azure.arm import IDLE_SHUTDOWN_API, ML_API, Arm
 from optimizer.azure.connect import Connection
 from optimizer.collectors.autoscale import AUTOSCALE_API
 from optimizer.errors import NotFoundError, PlanError, UnreachableError
-from optimizer.model import Finding, How, Kind
+from optimizer.model import Finding, How, Json, Kind
 from optimizer.remediation.documents import same
 from optimizer.remediation.history import applied_changes, runs
 from optimizer.remediation.outcomes import Outcome, Run, Status
@@ -38,19 +38,25 @@ from tests.every_kind import (
     FORGOTTEN,
     HALT,
     IDENTITY,
+    IN_MOTION,
     LEFT,
     NARROWER,
     NO_CLUSTER,
     NO_DEPLOYMENT,
     NO_INSTANCE,
+    PLANNED,
+    QUIET,
     RUNS,
+    SILENT,
     SMALLER,
     SOONER,
     STOP,
+    STUCK,
     SUBNET,
     THREE_WIDE,
     UP_ONLY,
     WAVES,
+    WIDE,
     WITH_RULES,
     WS,
     connected,
@@ -59,29 +65,30 @@ from tests.every_kind import (
     write,
 )
 
-IN_MOTION = {
-    *("allocationState", "allocationStateTransitionTime", "currentNodeCount", "lastOperation"),
-    *("nodeStateCounts", "targetNodeCount"),
-}
-"""What Azure tells of a compute at work; nobody sets it."""
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running(write(tmp_path_factory.mktemp("estates") / "every")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def still(served: Emulator) -> Connection:
+    """Return a connection for tests that only read."""
+    return connected(served)
 
 
 @pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with running(write(tmp_path / "every")) as served:
-        yield served
+def emulator(served: Emulator) -> Iterator[Emulator]:
+    """Yield the emulator, whose estate is as written again once the test is over."""
+    yield served
+    served.heal()
+    restore(connected(served).arm)
 
 
 @pytest.fixture
 def connection(emulator: Emulator) -> Connection:
     return connected(emulator)
-
-
-@pytest.fixture(scope="module")
-def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """Yield a connection for tests that only read."""
-    with running(write(tmp_path_factory.mktemp("still") / "every")) as served:
-        yield connected(served)
 
 
 @pytest.fixture
@@ -92,6 +99,28 @@ def arm(connection: Connection) -> Arm:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return new_ledger(tmp_path)
+
+
+def restore(arm: Arm) -> None:
+    """Bring everything below the workspace back by hand, whatever a test did to it."""
+    wanted_ids = {document["id"] for document in EVERYTHING}
+    for found in everything(arm).values():
+        if found["id"] not in wanted_ids:
+            api = AUTOSCALE_API if "/autoscaleSettings/" in found["id"] else ML_API
+            arm.delete(found["id"], api_version=api, underlyingResourceAction="Delete")
+    for document in (BIG, QUIET, FORGOTTEN, PLANNED, LEFT, RUNS, WIDE, WAVES, STUCK, SILENT):
+        arm.put(document["id"], said(document))
+    arm.put(UP_ONLY["id"], said(UP_ONLY), api_version=AUTOSCALE_API)
+    never: Json = {"idleTimeBeforeShutdown": None}
+    action = "updateIdleShutdownSetting"
+    arm.post(FORGOTTEN["id"], action, never, api_version=IDLE_SHUTDOWN_API)
+    arm.post(RUNS["id"], "start", None, api_version=ML_API)
+    arm.post(LEFT["id"], "stop", None, api_version=ML_API)
+
+
+def said(document: Mapping[str, Any]) -> Json:
+    names = ("location", "tags", "identity", "sku", "properties")
+    return {name: document[name] for name in names if name in document}
 
 
 def apply_here(plan: Plan, arm: Any, ledger: Ledger, *, confirm: bool = False) -> Run:
@@ -407,7 +436,9 @@ def test_what_was_started_since_the_plan_is_not_deleted(
     arm.post(LEFT["id"], "start", None, api_version="2025-12-01")
     (outcome,) = apply_here(plan, arm, ledger, confirm=True).outcomes
     assert outcome.status is Status.DRIFTED
-    assert "it was told to Start on " in outcome.detail
+    assert outcome.detail == (
+        "Since it was planned, somebody told it to start, so it is left alone."
+    )
 
 
 def test_only_a_deletion_is_confirmed(connection: Connection, arm: Arm, ledger: Ledger) -> None:

@@ -269,7 +269,7 @@ def _put(change: Change, resource: Resource) -> dict[str, Any]:
         return _autoscale(change, resource)
     inner = resource.arm["properties"].get("properties") or {}
     if change.setting == RESOURCE and (last := inner.get("lastOperation")):
-        return {"last_operation_utc": last.get("operationTime")}
+        return {"operation": last}
     return {}
 
 

@@ -46,6 +46,9 @@ from optimizer.units import utc
 _ENDED_JOBS = frozenset({"canceled", "completed", "failed", "notresponding", "paused"})
 """Of a job's `status`; any other is of one that has yet to end."""
 
+_USES = frozenset({"Start", "Restart"})
+"""What a person tells an instance who is about to work on it."""
+
 
 class Door(Protocol):
     """What writing to Azure needs; `optimizer.azure.arm.Arm` provides it."""
@@ -236,10 +239,10 @@ def _in_use_since(document: Mapping[str, Any], planned: Mapping[str, Any]) -> st
     inner = document["properties"].get("properties") or {}
     if running := (inner.get("nodeStateCounts") or {}).get("runningNodeCount"):
         return f"{running} of its nodes are at work"
-    if started := (inner.get("lastOperation") or {}).get("operationTime"):
-        then = planned.get("last_operation_utc")
-        if then is None or utc(str(started)) > utc(str(then)):
-            return f"it was told to {inner['lastOperation']['operationName']} on {started}"
+    last = inner.get("lastOperation") or {}
+    is_by_a_person = same(last.get("operationTrigger"), "User")
+    if is_by_a_person and last.get("operationName") in _USES and last != planned.get("operation"):
+        return f"somebody told it to {last['operationName'].lower()}"
     return ""
 
 

@@ -219,6 +219,12 @@ def _confirm(chosen: Plan) -> None:
         "Each setting is read again first; one that somebody changed since is left alone. "
         "A rollback is one click on the History page."
     )
+    if doomed := [step.id for step in chosen.steps if step.destructive]:
+        words = " ".join(f"--confirm-delete {step_id}" for step_id in doomed)
+        st.caption(
+            "Deletions are withheld here, as nothing brings them back: "
+            f"`optimizer apply plan.json {words}` makes them."
+        )
     changes = count(len(chosen.steps), "change")
     agreed = st.checkbox(f"I want {changes} made in Azure now")
     if st.button(f"Make {changes}", type="primary", disabled=not agreed):
