@@ -9,6 +9,7 @@ from typing import Any
 from optimizer.azure.arm import SUBSCRIPTIONS_API
 from optimizer.azure.connect import Connection
 from optimizer.azure.monitor import MetricQuestion
+from optimizer.azure.roles import OPERATOR, READER, held_at, missing
 from optimizer.errors import AzureError
 from optimizer.model import Window
 
@@ -82,12 +83,39 @@ def _subscription(connection: Connection, subscription: str) -> Iterator[Check]:
     yield _open(f"Log of run states of {subscription}", lambda: _run_states(connection, found, now))
     for workspace in found:
         name, of = workspace["name"], workspace["id"]
+        yield from _roles(connection, name, of)
         yield _try(f"Computes of {name}", partial(_computes, connection, of))
         yield _try(
             f"Metrics of {name}",
             partial(_metrics, connection, workspace["location"], of, day),
         )
         yield _logs(connection, name, of, now)
+
+
+def _roles(connection: Connection, name: str, workspace_id: str) -> Iterator[Check]:
+    try:
+        held = list(held_at(connection.arm, workspace_id))
+    except AzureError as error:
+        yield Check(name=f"Roles on {name}", ok=None, detail=str(error))
+        return
+    lacks = missing(READER, held)
+    yield Check(
+        name=f"Reader role on {name}",
+        ok=not lacks,
+        detail=f"It lacks {', '.join(lacks)}: docs/roles/reader.json has them all."
+        if lacks
+        else "Everything that a collection asks for may be read.",
+    )
+    lacks = missing(OPERATOR, held)
+    yield Check(
+        name=f"Operator role on {name}",
+        # Who only looks needs none of it.
+        ok=None if lacks else True,
+        detail=f"Nothing can be applied there without {', '.join(lacks)}: docs/roles/operator.json "
+        "has them all."
+        if lacks
+        else "Plans can be applied and rolled back.",
+    )
 
 
 def _open(name: str, ask: Callable[[], str | None]) -> Check:

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+from optimizer.emulator.permissions import forbidden, needed_action
 from optimizer.emulator.wire import (
     Answer,
     Call,
@@ -21,7 +22,6 @@ _MESSAGES = {
     500: ("InternalServerError", "The server encountered an internal error. Please retry."),
     503: ("ServiceUnavailable", "The service is unavailable. Please retry."),
 }
-_VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 
 
 def _advance(call: Call) -> Answer:
@@ -80,38 +80,12 @@ def struck(fault: Fault, method: str, path: str) -> Answer:
     """Return the answer of a failure that was asked for, in Azure's words."""
     status = fault.status or 500
     if status == 403:  # noqa: PLR2004
-        code, message = "AuthorizationFailed", _forbidden(method, path)
+        refusal = forbidden(needed_action(method, path), path)
+        code, message = refusal.code, refusal.message
     else:
         code, message = _MESSAGES.get(status, (str(status), "The request failed."))
     code, message = fault.code or code, fault.message or message
     return Answer(body=error_body(code, message), status=status, headers=fault.headers)
-
-
-def _forbidden(method: str, path: str) -> str:
-    action = _needed_action(method, path)
-    return (
-        "The client 'emulator' with object id '00000000-0000-0000-0000-000000000001' does not "
-        f"have authorization to perform action '{action}' over scope '{path}' or the scope is "
-        "invalid. If access was recently granted, please refresh your credentials."
-    )
-
-
-def _needed_action(method: str, path: str) -> str:
-    """Return the Azure action that a request takes.
-
-    >>> _needed_action("GET", "/subscriptions/s/resourceGroups/g/providers/P.Q/workspaces/w/jobs")
-    'P.Q/workspaces/jobs/read'
-    >>> _needed_action("POST", "/subscriptions/s/providers/P.Q/workspaces/w/start")
-    'P.Q/workspaces/start/action'
-    """
-    above, provider, below = path.rpartition("/providers/")
-    if not provider:
-        types = ["Microsoft.Resources", *above.strip("/").split("/")[::2]]
-        types = types if len(types) > 1 else [*types, "subscriptions"]
-    else:
-        namespace, *segments = below.split("/")
-        types = [namespace, *segments[::2]]
-    return "/".join([*types, _VERBS.get(method, "action")])
 
 
 def _control(method: str, template: str, handle: Handler) -> Endpoint:

@@ -35,6 +35,7 @@ from optimizer.emulator import (
     api_quotas,
     control,
     dates,
+    permissions,
     proxy,
 )
 from optimizer.emulator.documents import WriteError
@@ -196,6 +197,7 @@ def _response(service: Service, answer: Answer) -> Response:
 def _routes() -> Sequence[_Route]:
     families = (
         control,
+        permissions,
         api_arm,
         api_quotas,
         api_metrics,
@@ -279,6 +281,8 @@ def _handled(endpoint: Endpoint | None, call: Call, authorization: str) -> Answe
         )
     try:
         told = _admitted(endpoint, call)
+        if endpoint.api not in OPEN_APIS:
+            permissions.check_allowed(call, endpoint.api)
         found = endpoint.handle(call)
         return replace(found, headers={**told, **found.headers})
     except WriteError as error:
