@@ -187,7 +187,9 @@ class Joint:
         def waterfall(_: Combination, move: Move) -> float:
             return -moves.index(move)
 
-        sets: dict[tuple[Move, ...], None] = {(move,): None for move in moves}
+        sets: dict[tuple[str, ...], tuple[Move, ...]] = {
+            (move.finding_id,): (move,) for move in moves
+        }
         for worth in (money, money_for_waiting, waterfall):
             taken: tuple[Move, ...] = ()
             while ways := [
@@ -197,8 +199,8 @@ class Joint:
                 and (found := self._replay(more := tuple(sorted((*taken, move), key=_place))))
             ]:
                 taken = max(ways, key=lambda way: way[0])[1]
-                sets[taken] = None
-        return list(sets)
+                sets[tuple(move.finding_id for move in taken)] = taken
+        return list(sets.values())
 
     def _replay(self, moves: tuple[Move, ...]) -> Combination | None:
         """Return what findings of one resource come to; None: they exclude each other."""

@@ -14,11 +14,19 @@ from optimizer.analysis.result import Analysis
 from optimizer.config import Settings, load_settings
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
+from optimizer.scenarios import Scenario
+from optimizer.scenarios.compare import Comparison
+from optimizer.scenarios.limits import Limits
 
 Work: TypeAlias = Callable[[Callable[[Outcome], None]], Run]
 
 _ENTRIES = 4
-_HASH: dict[str | type[Any], Callable[[Any], Any]] = {Settings: Settings.model_dump_json}
+_CHOICES = 64
+"""Somebody who moves a slider to and fro waits for each of its places once."""
+_HASH: dict[str | type[Any], Callable[[Any], Any]] = {
+    Settings: Settings.model_dump_json,
+    Limits: repr,
+}
 
 
 def settings() -> Settings:
@@ -34,6 +42,16 @@ def analysis() -> Analysis:
 def plan(scenario: str, finding_ids: tuple[str, ...]) -> Plan:
     """Return the plan of a scenario, or of the findings chosen by hand where any are given."""
     return pipeline.plan_of(analysis(), scenario=scenario, finding_ids=finding_ids)
+
+
+def scenario(name: str, finding_ids: tuple[str, ...] = ()) -> Scenario:
+    """Return a preset, or the findings picked by hand where any are given, totalled together."""
+    return _scenario(settings(), _version(settings()), name, finding_ids)
+
+
+def comparison(limits: Limits) -> Comparison:
+    """Return the presets beside what the solver chooses within limits."""
+    return _comparison(settings(), _version(settings()), limits)
 
 
 def verification() -> Verification:
@@ -95,6 +113,16 @@ def changed_ns(file: Path) -> int:
 def _analysis(used: Settings, version: int) -> Analysis:
     del version  # part of the key
     return pipeline.analyse(used)
+
+
+@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
+def _scenario(used: Settings, version: int, name: str, finding_ids: tuple[str, ...]) -> Scenario:
+    return pipeline.make_scenario(_analysis(used, version), scenario=name, finding_ids=finding_ids)
+
+
+@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner="Choosing…")
+def _comparison(used: Settings, version: int, limits: Limits) -> Comparison:
+    return pipeline.comparison_of(_analysis(used, version), limits)
 
 
 @st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Comparing with the bill…")
