@@ -38,7 +38,7 @@ from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
 from optimizer.scenarios import Scenario
 from optimizer.scenarios import compare as comparing
-from optimizer.scenarios.best import BEST, best
+from optimizer.scenarios.best import BEST, Front, best, front
 from optimizer.scenarios.compare import Comparison
 from optimizer.scenarios.limits import Limits
 from optimizer.scenarios.presets import chosen, preset
@@ -280,16 +280,16 @@ def compare(settings: Settings, limits: Limits) -> tuple[Analysis, Comparison]:
         InfeasibleError: a least saving cannot be had within the limits.
     """
     analysis = analyse(settings)
-    return analysis, comparison_of(analysis, limits)
+    return analysis, comparing.compare(analysis, limits)
 
 
-def comparison_of(analysis: Analysis, limits: Limits) -> Comparison:
-    """Return the presets beside what the solver chooses, from an analysis already made.
+def front_of(analysis: Analysis, limits: Limits) -> Front:
+    """Return the most that can be saved at each amount of extra waiting, within limits.
 
     Raises:
         InfeasibleError: a least saving cannot be had within the limits.
     """
-    return comparing.compare(analysis, limits)
+    return front(analysis, limits)
 
 
 def make_plan(

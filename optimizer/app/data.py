@@ -15,8 +15,9 @@ from optimizer.config import Settings, load_settings
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
 from optimizer.scenarios import Scenario
-from optimizer.scenarios.compare import Comparison
+from optimizer.scenarios.best import BEST, Front
 from optimizer.scenarios.limits import Limits
+from optimizer.scenarios.presets import CHOSEN
 
 Work: TypeAlias = Callable[[Callable[[Outcome], None]], Run]
 
@@ -44,14 +45,24 @@ def plan(scenario: str, finding_ids: tuple[str, ...]) -> Plan:
     return pipeline.plan_of(analysis(), scenario=scenario, finding_ids=finding_ids)
 
 
-def scenario(name: str, finding_ids: tuple[str, ...] = ()) -> Scenario:
-    """Return a preset, or the findings picked by hand where any are given, totalled together."""
-    return _scenario(settings(), _version(settings()), name, finding_ids)
+def scenario(name: str) -> Scenario:
+    """Return a preset."""
+    return _scenario(settings(), _version(settings()), name, (), Limits())
 
 
-def comparison(limits: Limits) -> Comparison:
-    """Return the presets beside what the solver chooses within limits."""
-    return _comparison(settings(), _version(settings()), limits)
+def picked(finding_ids: tuple[str, ...]) -> Scenario:
+    """Return findings picked by hand, totalled together."""
+    return _scenario(settings(), _version(settings()), CHOSEN, finding_ids, Limits())
+
+
+def best(limits: Limits) -> Scenario:
+    """Return the most saving within limits."""
+    return _scenario(settings(), _version(settings()), BEST, (), limits)
+
+
+def front(limits: Limits) -> Front:
+    """Return the most that can be saved at each amount of waiting, within limits."""
+    return _front(settings(), _version(settings()), limits)
 
 
 def verification() -> Verification:
@@ -116,13 +127,17 @@ def _analysis(used: Settings, version: int) -> Analysis:
 
 
 @st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
-def _scenario(used: Settings, version: int, name: str, finding_ids: tuple[str, ...]) -> Scenario:
-    return pipeline.make_scenario(_analysis(used, version), scenario=name, finding_ids=finding_ids)
+def _scenario(
+    used: Settings, version: int, name: str, finding_ids: tuple[str, ...], limits: Limits
+) -> Scenario:
+    return pipeline.make_scenario(
+        _analysis(used, version), scenario=name, finding_ids=finding_ids, limits=limits
+    )
 
 
-@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner="Choosing…")
-def _comparison(used: Settings, version: int, limits: Limits) -> Comparison:
-    return pipeline.comparison_of(_analysis(used, version), limits)
+@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
+def _front(used: Settings, version: int, limits: Limits) -> Front:
+    return pipeline.front_of(_analysis(used, version), limits)
 
 
 @st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Comparing with the bill…")

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import TypedDict
 
-from optimizer.analysis.result import Felt
 from optimizer.model import Level
 from optimizer.report.findings import owner_words
-from optimizer.report.words import count, money, money_range, printable
+from optimizer.report.words import money_range, printable
 from optimizer.scenarios import LeftOut, Scenario
 
 
@@ -57,25 +56,3 @@ def would_add_words(left: LeftOut, currency: str) -> str:
     if left.would_add_per_month is None:
         return left.no_figure
     return money_range(left.would_add_per_month, currency)
-
-
-def felt_words(felt: Felt) -> str:
-    """Return what people and jobs feel of a choice as a whole.
-
-    >>> felt_words(Felt(extra_waiting_minutes_per_month=61, extra_restarts_per_month=9.6))
-    '61 min of extra waiting and 10 restarts a month'
-    """
-    waiting = f"{felt.extra_waiting_minutes_per_month:,.0f} min of extra waiting"
-    words = f"{waiting} and {felt.extra_restarts_per_month:,.0f} restarts a month"
-    if felt.waiting_not_known:
-        words += f"; not known for {count(felt.waiting_not_known, 'resource')}"
-    return words
-
-
-def gain_words(before: Scenario, after: Scenario, currency: str) -> str:
-    """Return what the step from one point of a front to the next buys, and for how much waiting."""
-    more = after.total.p50 - before.total.p50
-    waiting = (
-        after.felt.extra_waiting_minutes_per_month - before.felt.extra_waiting_minutes_per_month
-    )
-    return f"{money(more, currency)} more for {waiting:,.0f} min more of waiting"

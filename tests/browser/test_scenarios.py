@@ -30,7 +30,9 @@ def test_without_limits_the_best_is_what_the_command_line_says(
     saving, currency = best["saving_per_month"], compared["currency"]
     go(page, app, "Scenarios")
     expect(figures(page).nth(0)).to_have_text(money(saving["p50"], currency))
-    expect(page.get_by_text(f"{interval(saving['p10'], saving['p90'])}, P10 to P90")).to_be_visible()
+    expect(
+        page.get_by_text(f"{interval(saving['p10'], saving['p90'])}, P10 to P90")
+    ).to_be_visible()
     expect(figures(page).nth(2)).to_have_text(str(best["changes"]))
     expect(page.locator(".legendtext")).to_have_text(
         ["Most that can be saved", "Conservative", "Balanced", "Maximum", "Within your limits"]

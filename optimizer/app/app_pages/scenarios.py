@@ -5,27 +5,23 @@ from math import ceil
 
 import streamlit as st
 
-from optimizer.analysis.result import Analysis
+from optimizer.analysis.result import Analysis, Felt
 from optimizer.app import charts, data
 from optimizer.app.app_pages.plan import choose_by_hand, plan
 from optimizer.app.words import dateline, figure, literal
 from optimizer.model import Level
 from optimizer.report.findings import finding_rows, owner_words
-from optimizer.report.scenarios import felt_words, scenario_rows, share_lines, would_add_words
+from optimizer.report.scenarios import scenario_rows, share_lines, would_add_words
 from optimizer.report.words import count, interval, money, printable
 from optimizer.scenarios import Scenario
-from optimizer.scenarios.compare import Comparison
-from optimizer.scenarios.limits import Budget, Limits
+from optimizer.scenarios.limits import UNOWNED, Budget, Limits
+from optimizer.scenarios.presets import PRESETS
 
 _FILTER_WIDTH, _FIGURE_WIDTH = 190, 200
 _ROW_PIXELS, _TITLE_PIXELS, _AMOUNT_PIXELS = 35, 300, 70
 _MOST_ROWS = 12
 _WITHIN = "Within your limits"
 _PICKED = "Picked below"
-_PRESETS = (
-    "conservative: one click, low risk, saves even at P10 · balanced: up to medium risk · "
-    "maximum: everything that was found"
-)
 
 
 def scenarios() -> None:
@@ -36,10 +32,13 @@ def scenarios() -> None:
     if not found.findings:
         st.success("Nothing was found to save, so there is nothing to choose.")
         return
-    compared = data.comparison(_limits(found))
-    picked = _pick(found, compared.best)
-    _figures(picked, found)
-    _compare(compared, picked, found.currency)
+    limits = _limits(found)
+    best = data.best(limits)
+    above = st.container()  # what is picked beneath decides what stands there
+    picked = _pick(found, best)
+    with above:
+        _figures(picked, found.currency)
+        _compare(limits, best, picked, found.currency)
     _left_out(picked, found.currency)
 
 
@@ -88,7 +87,7 @@ def _limits(found: Analysis) -> Limits:
         ),
         max_risk=Level(risk),
         only_teams=tuple(
-            {f.owner or "unowned" for f in found.findings if owner_words(f.owner) in teams}
+            {f.owner or UNOWNED for f in found.findings if owner_words(f.owner) in teams}
         ),
     )
 
@@ -142,11 +141,11 @@ def _pick(found: Analysis, best: Scenario) -> Scenario:
     picked = tuple(found.findings[i].id for i in state["selection"]["rows"] if i < len(rows))
     if set(picked) == held or not picked:
         return best
-    return data.scenario(_PICKED, picked)
+    return data.picked(picked)
 
 
-def _figures(picked: Scenario, found: Analysis) -> None:
-    saving, currency = picked.total, found.currency
+def _figures(picked: Scenario, currency: str) -> None:
+    saving = picked.total
     with st.grid(3, min_column_width=_FIGURE_WIDTH):
         figure(
             "Saving per month",
@@ -157,7 +156,7 @@ def _figures(picked: Scenario, found: Analysis) -> None:
         figure(
             "Extra waiting per month",
             f"{picked.felt.extra_waiting_minutes_per_month:,.0f} min",
-            felt_words(picked.felt),
+            _felt_besides(picked.felt),
         )
         risks = ", ".join(f"{number} {level}" for level, number in picked.risks.items() if number)
         figure(
@@ -172,14 +171,15 @@ def _figures(picked: Scenario, found: Analysis) -> None:
         st.switch_page(st.Page(plan))
 
 
-def _compare(compared: Comparison, picked: Scenario, currency: str) -> None:
+def _compare(limits: Limits, best: Scenario, picked: Scenario, currency: str) -> None:
     st.subheader("Side by side")
-    named = dict(zip(("Conservative", "Balanced", "Maximum"), compared.presets, strict=True))
-    named[_WITHIN] = compared.best
-    if picked is not compared.best:
+    front = data.front(limits)
+    named = {name.capitalize(): data.scenario(name) for name in PRESETS}
+    named[_WITHIN] = best
+    if picked is not best:
         named[_PICKED] = picked
     st.plotly_chart(
-        charts.saving_against_waiting(compared.front.scenarios, named, currency),
+        charts.saving_against_waiting(front.scenarios, named, currency),
         config=charts.CONFIG,
         key="front",
         alt="The most that can be saved at each amount of extra waiting, and each scenario.",
@@ -192,7 +192,7 @@ def _compare(compared: Comparison, picked: Scenario, currency: str) -> None:
                 f"Saving ({currency})": row["saving_p50"],
                 "P10": row["saving_p10"],
                 "P90": row["saving_p90"],
-                "Waiting (min)": row["waiting_minutes"],
+                "Waiting": row["waiting_minutes"],
                 "Restarts": row["restarts"],
                 "Effort": row["effort_points"],
                 "Low risk": row["low_risk"],
@@ -203,20 +203,22 @@ def _compare(compared: Comparison, picked: Scenario, currency: str) -> None:
         ],
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(format="%,.0f", width=_AMOUNT_PIXELS)
-            for name in (
-                f"Saving ({currency})",
-                "P10",
-                "P90",
-                "Waiting (min)",
-                "Restarts",
-                "Effort",
+            name: st.column_config.NumberColumn(format="%,.0f", help=explained)
+            for name, explained in (
+                (f"Saving ({currency})", "Per month at P50, by joint replay."),
+                ("P10", "Of the saving per month."),
+                ("P90", "Of the saving per month."),
+                ("Waiting", "Extra minutes a month."),
+                ("Restarts", "Extra, a month."),
+                ("Effort", "Points of about half an hour."),
             )
         },
         alt="Scenarios side by side, amounts per month.",
     )
-    st.caption(literal(_PRESETS))
-    if unknown := compared.front.not_on_it:
+    st.caption(
+        literal(" · ".join(f"{name.capitalize()}: {rule.words}" for name, rule in PRESETS.items()))
+    )
+    if unknown := front.not_on_it:
         st.caption(f"Not on the line: {count(len(unknown), 'finding')} of unknown waiting.")
     with st.expander("Each owner's share of the choice"):
         _lines(share_lines(picked, currency))
@@ -246,6 +248,12 @@ def _left_out(picked: Scenario, currency: str) -> None:
         },
         alt="Findings left out, what each would add by joint replay, and why it is left out.",
     )
+
+
+def _felt_besides(felt: Felt) -> str:
+    restarts = f"and {felt.extra_restarts_per_month:,.0f} restarts"
+    unknown = felt.waiting_not_known
+    return f"{restarts}; not known for {count(unknown, 'resource')}" if unknown else restarts
 
 
 def _lines(lines: Sequence[str]) -> None:
