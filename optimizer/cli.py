@@ -7,7 +7,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +45,39 @@ Port = Annotated[
     typer.Option(min=1, max=65535, help="Port of the web app.  [default: 8501, or a free one]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+MaxRisk = Annotated[
+    str | None, typer.Option(help="Follow nothing of higher risk: low, medium or high.")
+]
+MaxHighRisks = Annotated[int | None, typer.Option(min=0, help="Of high risk at most so many.")]
+MaxWaiting = Annotated[
+    float | None, typer.Option(help="Extra waiting of people and jobs at most, minutes a month.")
+]
+MaxRestarts = Annotated[float | None, typer.Option(help="Extra restarts at most, a month.")]
+MaxEffort = Annotated[
+    float | None,
+    typer.Option(
+        help="Effort points at most: one click 1, purchase 4, recreate 8, code change 20 (a point "
+        "is about half an hour)."
+    ),
+]
+MaxChanges = Annotated[int | None, typer.Option(min=0, help="Follow at most so many findings.")]
+Teams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--team", help="Only what this owner has, `unowned` for nobody's; may be repeated."
+    ),
+]
+MaxTeamChanges = Annotated[
+    int | None, typer.Option(min=0, help="Of every owner at most so many findings.")
+]
+MaxTeamWaiting = Annotated[
+    float | None, typer.Option(help="Extra waiting of every owner at most, minutes a month.")
+]
+MinTeamSaving = Annotated[
+    list[str] | None,
+    typer.Option(help="OWNER=AMOUNT: save at least so much a month there; may be repeated."),
+]
+Cautious = Annotated[bool, typer.Option("--cautious", help="Count savings at P10, not P50.")]
 FindingId = Annotated[str, typer.Argument(help="Id of a finding, as `optimizer findings` shows.")]
 
 
@@ -307,19 +341,30 @@ def explain(finding_id: FindingId, *, home: Home = None, as_json: AsJson = False
 
 
 @_command("plan", "optimizer plan --scenario balanced --out plan.json")
-def plan(
+def plan(  # noqa: PLR0913 - each may be left to its default
     *,
     scenario: Annotated[
         str,
         typer.Option(
             help="conservative (one click, low risk, saves even at P10), balanced (up to medium "
-            "risk) or maximum."
+            "risk), maximum, or best: the most saving within the limits below."
         ),
     ] = "balanced",
     finding: Annotated[
         list[str] | None,
         typer.Option(help="Id of a finding to plan, instead of a scenario; may be repeated."),
     ] = None,
+    max_risk: MaxRisk = None,
+    max_high_risks: MaxHighRisks = None,
+    max_waiting: MaxWaiting = None,
+    max_restarts: MaxRestarts = None,
+    max_effort: MaxEffort = None,
+    max_changes: MaxChanges = None,
+    team: Teams = None,
+    max_team_changes: MaxTeamChanges = None,
+    max_team_waiting: MaxTeamWaiting = None,
+    min_team_saving: MinTeamSaving = None,
+    cautious: Cautious = False,
     out: Annotated[
         Path | None, typer.Option(help="File to write the plan to, for `optimizer apply`.")
     ] = None,
@@ -338,15 +383,80 @@ def plan(
     from optimizer.remediation.plan import dump
     from optimizer.report.changes import plan_text
 
-    made = make_plan(
-        load_settings(os.environ, home=home), scenario=scenario, finding_ids=finding or ()
+    limits = _limits(
+        max_risk=max_risk,
+        high_risks=max_high_risks,
+        waiting_minutes=max_waiting,
+        restarts=max_restarts,
+        effort_points=max_effort,
+        changes=max_changes,
+        teams=team,
+        team_changes=max_team_changes,
+        team_waiting=max_team_waiting,
+        team_savings=min_team_saving,
+        cautious=cautious,
     )
+    with _chatter_on_stderr():
+        made = make_plan(
+            load_settings(os.environ, home=home),
+            scenario=scenario,
+            finding_ids=finding or (),
+            limits=limits,
+        )
     _show(made.document, lambda: plan_text(made), as_json=as_json)
     if out is not None:
         dump(made, out)
         _say(f"Written to {out}; `optimizer apply {out}` carries it out.")
     if detailed_exitcode and made.steps:
         raise typer.Exit(HAS_CHANGES)
+
+
+@_command("scenarios", "optimizer scenarios --max-waiting 600 --max-changes 10")
+def scenarios(  # noqa: PLR0913 - each may be left to its default
+    *,
+    max_risk: MaxRisk = None,
+    max_high_risks: MaxHighRisks = None,
+    max_waiting: MaxWaiting = None,
+    max_restarts: MaxRestarts = None,
+    max_effort: MaxEffort = None,
+    max_changes: MaxChanges = None,
+    team: Teams = None,
+    max_team_changes: MaxTeamChanges = None,
+    max_team_waiting: MaxTeamWaiting = None,
+    min_team_saving: MinTeamSaving = None,
+    cautious: Cautious = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the presets with the most that can be saved within your limits.
+
+    Beneath them stands the front: how much more saving more waiting buys. Every line is one joint
+    replay, so no saving counts twice. `optimizer plan` with the same limits plans the best.
+    """
+    from optimizer import pipeline
+    from optimizer.config import load_settings
+    from optimizer.report.documents import comparison_document
+    from optimizer.report.terminal import print_comparison
+
+    limits = _limits(
+        max_risk=max_risk,
+        high_risks=max_high_risks,
+        waiting_minutes=max_waiting,
+        restarts=max_restarts,
+        effort_points=max_effort,
+        changes=max_changes,
+        teams=team,
+        team_changes=max_team_changes,
+        team_waiting=max_team_waiting,
+        team_savings=min_team_saving,
+        cautious=cautious,
+    )
+    with _chatter_on_stderr():
+        analysis, compared = pipeline.compare(load_settings(os.environ, home=home), limits)
+    if as_json:
+        _print_json(comparison_document(analysis, compared))
+    else:
+        print_comparison(analysis, compared)
 
 
 @_command("apply", "optimizer apply plan.json --yes")
@@ -675,6 +785,69 @@ def doctor(
     _show(lambda: checks_document(checks), lambda: checks_text(checks), as_json=as_json)
     if failed := sum(check.ok is False for check in checks):
         raise OptimizerError(f"{failed} of {len(checks)} checks failed.")
+
+
+def _limits(  # noqa: PLR0913 - one for each option
+    *,
+    max_risk: str | None,
+    high_risks: int | None,
+    waiting_minutes: float | None,
+    restarts: float | None,
+    effort_points: float | None,
+    changes: int | None,
+    teams: Sequence[str] | None,
+    team_changes: int | None,
+    team_waiting: float | None,
+    team_savings: Sequence[str] | None,
+    cautious: bool,
+) -> Any:
+    from dataclasses import replace
+
+    from optimizer.model import Level
+    from optimizer.scenarios.limits import Budget, Limits
+
+    if max_risk is not None and max_risk not in set(Level):
+        raise typer.BadParameter("--max-risk is low, medium or high")
+    each = Budget(changes=team_changes, waiting_minutes=team_waiting)
+    asked = dict(map(_team_saving, team_savings or ()))
+    return Limits(
+        budget=Budget(
+            waiting_minutes=waiting_minutes,
+            restarts=restarts,
+            effort_points=effort_points,
+            high_risks=high_risks,
+            changes=changes,
+        ),
+        max_risk=Level(max_risk or Level.HIGH),
+        only_teams=tuple(teams or ()),
+        each_team=each,
+        teams={name: replace(each, least_saving=amount) for name, amount in asked.items()},
+        cautious=cautious,
+    )
+
+
+def _team_saving(text: str) -> tuple[str, float]:
+    owner, _, amount = text.rpartition("=")
+    try:
+        saving = float(amount)
+    except ValueError:
+        saving = float("nan")
+    if not owner or not saving >= 0:
+        raise typer.BadParameter(f"--min-team-saving is OWNER=AMOUNT, not {text!r}")
+    return owner.lower(), saving
+
+
+@contextmanager
+def _chatter_on_stderr() -> Iterator[None]:
+    """Send to stderr what HiGHS prints past Python (its bug): stdout is for data."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _show(document: Callable[[], object], text: Callable[[], str], *, as_json: bool) -> None:

@@ -42,6 +42,10 @@ from optimizer.remediation.history import applied_with_baselines, runs
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
 from optimizer.scenarios import Scenario
+from optimizer.scenarios import compare as comparing
+from optimizer.scenarios.best import BEST, Front, best, front
+from optimizer.scenarios.compare import Comparison
+from optimizer.scenarios.limits import Limits
 from optimizer.scenarios.presets import chosen, preset
 from optimizer.store import tables
 from optimizer.store.chain import Checked
@@ -255,25 +259,64 @@ def _narrowed(
 
 
 def make_scenario(
-    analysis: Analysis, *, scenario: str = "balanced", finding_ids: Sequence[str] = ()
+    analysis: Analysis,
+    *,
+    scenario: str = "balanced",
+    finding_ids: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> Scenario:
-    """Return findings picked by id, or else a preset, totalled by joint replay."""
+    """Return findings picked by id, or else a preset or the best within limits.
+
+    Raises:
+        ConfigError: there is no such scenario or finding, or limits are given to a preset.
+        InfeasibleError: a least saving cannot be had within the limits.
+    """
+    if scenario == BEST and not finding_ids:
+        return best(analysis, limits or Limits())
+    if limits is not None and limits != Limits():
+        raise ConfigError(f"Limits go with `--scenario {BEST}`: a preset has its own.")
     return chosen(analysis, finding_ids) if finding_ids else preset(analysis, scenario)
 
 
-def make_plan(
-    settings: Settings, *, scenario: str = "balanced", finding_ids: Sequence[str] = ()
-) -> Plan:
-    """Return the plan of a preset or of findings picked by id. Touches nothing in Azure.
+def compare(settings: Settings, limits: Limits) -> tuple[Analysis, Comparison]:
+    """Return the analysis, and its presets beside what the solver chooses within limits.
 
     Raises:
         NoDataError: nothing was collected yet.
-        ConfigError: there is no such scenario or finding.
+        InfeasibleError: a least saving cannot be had within the limits.
+    """
+    analysis = analyse(settings)
+    return analysis, comparing.compare(analysis, limits)
+
+
+def front_of(analysis: Analysis, limits: Limits) -> Front:
+    """Return the most that can be saved at each amount of extra waiting, within limits.
+
+    Raises:
+        InfeasibleError: a least saving cannot be had within the limits.
+    """
+    return front(analysis, limits)
+
+
+def make_plan(
+    settings: Settings,
+    *,
+    scenario: str = "balanced",
+    finding_ids: Sequence[str] = (),
+    limits: Limits | None = None,
+) -> Plan:
+    """Return the plan of a scenario or of findings picked by id. Touches nothing in Azure.
+
+    Raises:
+        NoDataError: nothing was collected yet.
+        ConfigError: there is no such scenario or finding, or limits are given to a preset.
+        InfeasibleError: a least saving cannot be had within the limits.
     """
     return plan_of(
         analyse(settings),
         scenario=scenario,
         finding_ids=finding_ids,
+        limits=limits,
         put_instances=settings.azure.put_instances,
     )
 
@@ -283,17 +326,19 @@ def plan_of(
     *,
     scenario: str = "balanced",
     finding_ids: Sequence[str] = (),
+    limits: Limits | None = None,
     put_instances: bool = False,
 ) -> Plan:
-    """Return the plan of a preset or of findings picked by id, from an analysis already made.
+    """Return the plan of a scenario or of findings picked by id, from an analysis already made.
 
     `put_instances` is the setting `azure.put_instances`.
 
     Raises:
-        ConfigError: there is no such scenario or finding.
+        ConfigError: there is no such scenario or finding, or limits are given to a preset.
+        InfeasibleError: a least saving cannot be had within the limits.
     """
     return planning.make_plan(
-        make_scenario(analysis, scenario=scenario, finding_ids=finding_ids),
+        make_scenario(analysis, scenario=scenario, finding_ids=finding_ids, limits=limits),
         window=analysis.window,
         currency=analysis.currency,
         made_at_utc=analysis.window.end_utc,

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from optimizer.analysis.result import Series
+from optimizer.analysis.result import Felt, Series
 from optimizer.app import charts
 from optimizer.model import Claim, Estimate
 from optimizer.remediation.outcomes import ClaimReport, Measured
+from optimizer.scenarios import Scenario
 from tests.browser.example_analysis import example_analysis, working_days
 
 MONDAY = date(2026, 10, 26)
@@ -104,3 +105,21 @@ def test_two_claims_about_one_resource_keep_their_own_rows() -> None:
         [claims[0], replace(claims[1], finding_id="f-2")], "EUR"
     ).data
     assert promise.y == ("1. a", "2. a")
+
+
+def test_scenarios_stand_beside_the_front_of_saving_against_waiting() -> None:
+    front = [choice(waiting, saving) for waiting, saving in ((0.0, 10.0), (60.0, 90.0))]
+    line, mark = charts.saving_against_waiting(front, {"Balanced": choice(70, 80)}, "EUR").data
+    assert (line.x, line.y, line.line.shape) == ((0.0, 60.0), (10.0, 90.0), "hv")
+    assert (line.error_y.arrayminus, line.error_y.array) == ((5.0, 5.0), (7.0, 7.0))
+    assert (mark.name, mark.x, mark.y) == ("Balanced", (70,), (80,))
+
+
+def choice(waiting: float, saving: float) -> Scenario:
+    return Scenario(
+        name="front",
+        steps=(),
+        total=Estimate(p10=saving - 5, p50=saving, p90=saving + 7),
+        left_out=(),
+        felt=Felt(extra_waiting_minutes_per_month=waiting),
+    )

@@ -71,7 +71,7 @@ def commands() -> dict[str, Any]:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert list(commands()) == [
-        *("demo", "collect", "findings", "explain", "plan", "apply", "approve"),
+        *("demo", "collect", "findings", "explain", "plan", "scenarios", "apply", "approve"),
         *("rollback", "verify"),
         *("history", "snooze", "detectors", "weekly", "app", "emulator", "doctor", "import cost"),
         "prices refresh",
@@ -141,6 +141,8 @@ def test_the_fuse_in_the_help_is_the_fuse_in_force() -> None:
     [
         (("plan", "--bad"), "No such option: --bad"),
         (("plna",), "No such command 'plna'"),
+        (("plan", "--max-risk", "some"), "--max-risk is low, medium or high"),
+        (("scenarios", "--min-team-saving", "ana"), "--min-team-saving is OWNER=AMOUNT"),
         (("snooze", "x", "--until", "soon", "--reason", "r"), "'soon' does not match"),
     ],
 )
@@ -371,6 +373,42 @@ def test_plan_shows_writes_and_tells_by_exit_code(home: Path, optimizer: Run) ->
     assert optimizer("plan", "--json").document["id"] == plan.id
     steps = sum(step.saving_per_month.p50 for step in plan.steps)
     assert steps == pytest.approx(plan.totals.saving_per_month.p50, abs=0.01)
+
+
+@pytest.mark.usefixtures("home")
+def test_scenarios_stand_side_by_side_and_the_best_can_be_planned(optimizer: Run) -> None:
+    limits = ("--max-changes", "2", "--max-risk", "low")
+    document = optimizer("scenarios", "--json", *limits).document
+    names = [each["name"] for each in document["scenarios"]]
+    assert names == [
+        "conservative",
+        "balanced",
+        "maximum",
+        "best (risk up to low, up to 2 changes)",
+    ]
+    best = document["scenarios"][-1]
+    assert best["changes"] == len(best["findings"]) <= 2
+    assert best["risks"] == {"low": best["changes"], "medium": 0, "high": 0}
+    shares = sum(team["saving_per_month"]["p50"] for team in best["teams"])
+    assert shares == pytest.approx(best["saving_per_month"]["p50"], abs=0.05)
+    saved = [point["saving_per_month"]["p50"] for point in document["front"]]
+    assert saved == sorted(saved)
+    assert saved[-1] == best["saving_per_month"]["p50"]
+
+    planned = optimizer("plan", "--scenario", "best", *limits, "--json").document
+    assert planned["totals"]["saving_per_month"]["p50"] == pytest.approx(saved[-1], abs=0.01)
+    left = {item["finding"]: item for item in best["not_included"]}
+    assert {item["finding"] for item in planned["not_included"]} == left.keys()
+    for item in planned["not_included"]:
+        adds = item["would_add_per_month"]
+        assert adds["p50"] == pytest.approx(
+            left[item["finding"]]["would_add_per_month"]["p50"], abs=0.01
+        )
+    table = optimizer("scenarios", *limits).out
+    assert all(finding_id in table for finding_id in left)
+    refused = optimizer("plan", *limits)
+    assert refused.err == "optimizer: Limits go with `--scenario best`: a preset has its own.\n"
+    assert refused.code == 1
 
 
 @pytest.mark.usefixtures("home")

@@ -151,6 +151,20 @@ def test_what_was_left_out_says_why() -> None:
     plan = plan_of(THREE[:1], left_out=[LeftOut(finding=THREE[1], why="The risk is high.")])
     (left,) = plan.not_included
     assert (left.finding, left.why) == (THREE[1].id, "The risk is high.")
+    assert left.would_add_per_month is None
+
+
+def test_what_was_left_out_says_what_it_would_add_or_why_nobody_can_say() -> None:
+    plan = plan_of(
+        THREE[:1],
+        left_out=[
+            LeftOut(finding=THREE[1], why="not chosen", would_add_per_month=estimate(70)),
+            LeftOut(finding=THREE[2], why="not chosen", no_figure="no price is known"),
+        ],
+    )
+    first, second = plan.document()["not_included"]
+    assert first["would_add_per_month"] == {"p10": 60.0, "p50": 70.0, "p90": 80.0}
+    assert (second["would_add_per_month"], second["would_add_note"]) == (None, "no price is known")
 
 
 def test_a_resource_that_is_gone_cannot_be_planned() -> None:

@@ -5,7 +5,7 @@ commitments, which come last and see what all the others leave. The parts are wh
 to those before it, in the order of the waterfall, so they sum to the whole.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -56,18 +56,23 @@ class Joint:
         repr=False, default_factory=dict
     )
     """Combinations that were asked for once already."""
+    _steps: dict[tuple[str, tuple[str, ...]], tuple[Saving, Estimate]] = field(
+        repr=False, default_factory=dict
+    )
+    """What a finding adds to others of its resource; of purchases, which wait for more, nothing."""
+    _effects: dict[tuple[str, ...], Felt] = field(repr=False, default_factory=dict)
 
     def together(self, finding_ids: Collection[str], /) -> Together:
         """Replay all changes of these findings at once."""
         chosen = self._moves(finding_ids)
         marginal: dict[str, Saving] = {}
-        settings: dict[str, Any] = {}
-        for move in chosen:
-            case = self.cases[move.resource_id].under(settings)
-            before = settings.get(move.resource_id, case.settings)
-            after = overlaid(before, move.overlay)
-            marginal[move.finding_id] = case.saving(after, before)
-            settings[move.resource_id] = after
+        parts: dict[str, Estimate] = {}
+        before: dict[str, list[Move]] = {}
+        for at, move in enumerate(chosen):
+            mine = before.setdefault(move.resource_id, [])
+            saving, part = self._added(mine, move, chosen[:at])
+            marginal[move.finding_id], parts[move.finding_id] = saving, part
+            mine.append(move)
         detectors: dict[str, list[Saving]] = {}
         owners: dict[str | None, list[Saving]] = {}
         for move in chosen:
@@ -76,12 +81,10 @@ class Joint:
             owners.setdefault(self.cases[move.resource_id].resource.owner, []).append(saving)
         return Together(
             total=estimate(*marginal.values()),
-            marginal={finding_id: estimate(saving) for finding_id, saving in marginal.items()},
+            marginal=parts,
             by_detector={name: estimate(*savings) for name, savings in detectors.items()},
             by_owner={owner: estimate(*savings) for owner, savings in owners.items()},
-            felt=_all(
-                _felt(self.cases[resource_id], after) for resource_id, after in settings.items()
-            ),
+            felt=_all(self._felt(mine) for mine in before.values()),
         )
 
     def would_add(
@@ -101,19 +104,16 @@ class Joint:
             mine = beside.get(move.resource_id, [])
             if move in mine or any(move.excludes(other) for other in mine):
                 continue
-            case = self.cases[move.resource_id].under(without)
-            before = without.get(move.resource_id, case.settings)
-            after = self._settings(sorted([*mine, move], key=_place))
+            concerned = [pool for pool in purchases if move.resource_id in pool.waits_for]
             try:
-                savings = [case.saving(after[move.resource_id], before)]
-                savings += [
-                    _difference(pool, without | after, without)
-                    for pool in purchases
-                    if move.resource_id in pool.waits_for
-                ]
+                saving, part = self._added(mine, move, chosen)
+                if concerned:
+                    after = without | self._settings(sorted([*mine, move], key=_place))
+                    pooled = [_difference(pool, after, without) for pool in concerned]
+                    part = estimate(saving, *pooled)
             except PriceNotFoundError:
                 continue
-            added[move.finding_id] = estimate(*savings)
+            added[move.finding_id] = part
         return added
 
     def combinations(self, finding_ids: Collection[str], /) -> tuple[Combination, ...]:
@@ -154,6 +154,31 @@ class Joint:
     def _by_resource(self) -> dict[str, list[Move]]:
         return _grouped(sorted(self.moves, key=_place))
 
+    def _added(
+        self, mine: Sequence[Move], move: Move, others: Iterable[Move]
+    ) -> tuple[Saving, Estimate]:
+        """Return what a finding adds to those of its resource; `others` matter to purchases."""
+        key = move.finding_id, tuple(other.finding_id for other in mine)
+        case = self.cases[move.resource_id]
+        if key in self._steps:
+            return self._steps[key]
+        before = self._settings(mine).get(move.resource_id, case.settings)
+        after = self._settings(sorted([*mine, move], key=_place))[move.resource_id]
+        if case.waits_for:
+            saving = case.under(self._settings(others)).saving(after, before)
+            return saving, estimate(saving)
+        saving = case.saving(after, before)
+        self._steps[key] = saving, estimate(saving)
+        return self._steps[key]
+
+    def _felt(self, mine: Sequence[Move]) -> Felt:
+        """Return what is felt of findings of one resource together."""
+        key = tuple(move.finding_id for move in mine)
+        if key not in self._effects:
+            case = self.cases[mine[0].resource_id]
+            self._effects[key] = _felt(case, self._settings(mine)[mine[0].resource_id])
+        return self._effects[key]
+
     def _moves(self, finding_ids: Collection[str]) -> list[Move]:
         known = self._by_finding
         return sorted((known[key] for key in set(finding_ids) if key in known), key=_place)
@@ -187,7 +212,9 @@ class Joint:
         def waterfall(_: Combination, move: Move) -> float:
             return -moves.index(move)
 
-        sets: dict[tuple[Move, ...], None] = {(move,): None for move in moves}
+        sets: dict[tuple[str, ...], tuple[Move, ...]] = {
+            (move.finding_id,): (move,) for move in moves
+        }
         for worth in (money, money_for_waiting, waterfall):
             taken: tuple[Move, ...] = ()
             while ways := [
@@ -197,8 +224,8 @@ class Joint:
                 and (found := self._replay(more := tuple(sorted((*taken, move), key=_place))))
             ]:
                 taken = max(ways, key=lambda way: way[0])[1]
-                sets[taken] = None
-        return list(sets)
+                sets[tuple(move.finding_id for move in taken)] = taken
+        return list(sets.values())
 
     def _replay(self, moves: tuple[Move, ...]) -> Combination | None:
         """Return what findings of one resource come to; None: they exclude each other."""
@@ -222,7 +249,7 @@ class Joint:
             resource_id=resource_id,
             finding_ids=finding_ids,
             saving=saving,
-            felt=_felt(case, after),
+            felt=self._felt(moves),
             waits_for=case.waits_for,
         )
 

@@ -16,6 +16,7 @@ from optimizer.analysis.result import Series
 from optimizer.model import Estimate
 from optimizer.remediation.outcomes import ClaimReport
 from optimizer.report.words import money, resource_name
+from optimizer.scenarios import Scenario
 
 BLUE, ORANGE, GREEN, GREY = "#2f86c1", "#e09b20", "#12936a", "#8793a0"
 _ORANGE_FILL, _BLUE_FILL, _GREY_FILL = (
@@ -25,6 +26,15 @@ _ORANGE_FILL, _BLUE_FILL, _GREY_FILL = (
 )
 CONFIG = {"displayModeBar": False, "displaylogo": False}
 """How a page shows them: no tool bar over the picture, no maker's mark."""
+
+_MARKS = (
+    ("triangle-up", GREY),
+    ("square", ORANGE),
+    ("diamond", "#c2566b"),
+    ("star", GREEN),
+    ("circle-open", GREEN),
+)
+"""Shape and colour of choices beside a front: either tells them apart."""
 
 _HEIGHT = 330
 _FINE_DAYS = 8
@@ -117,6 +127,57 @@ def promised_and_measured(claims: Sequence[ClaimReport], currency: str) -> go.Fi
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text=f"{currency} a month", rangemode="tozero")
     return _laid_out(figure, y_title=None, height=120 + 46 * len(labels), legend=True)
+
+
+def saving_against_waiting(
+    front: Sequence[Scenario], others: Mapping[str, Scenario], currency: str
+) -> go.Figure:
+    """Return the front as steps, and other choices as named marks on it or below it."""
+    waiting, saving = zip(*map(_point, front), strict=True) if front else ((), ())
+    figure = go.Figure(
+        go.Scatter(
+            x=waiting,
+            y=saving,
+            name="Most that can be saved",
+            mode="lines+markers",
+            line={"color": BLUE, "width": 2, "shape": "hv"},
+            marker={"color": BLUE, "size": 7},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [s.total.p90 - s.total.p50 for s in front],
+                "arrayminus": [s.total.p50 - s.total.p10 for s in front],
+                "color": BLUE,
+                "thickness": 1,
+                "width": 3,
+            },
+            customdata=[len(s.steps) for s in front],
+            hovertemplate="%{y:,.0f} " + currency + " for %{x:,.0f} min, %{customdata} changes"
+            "<extra></extra>",
+        )
+    )
+    looks = zip(others.items(), _MARKS, strict=False)
+    for (name, scenario), (symbol, colour) in looks:
+        figure.add_trace(
+            go.Scatter(
+                x=[_point(scenario)[0]],
+                y=[_point(scenario)[1]],
+                name=name,
+                mode="markers",
+                marker={"symbol": symbol, "color": colour, "size": 13},
+                customdata=[len(scenario.steps)],
+                hovertemplate="%{y:,.0f} " + currency + " for %{x:,.0f} min, %{customdata} changes",
+            )
+        )
+    figure.update_xaxes(
+        title_text="Extra waiting, minutes a month", rangemode="tozero", tickformat=","
+    )
+    figure.update_yaxes(rangemode="tozero", tickformat=",")
+    return _laid_out(figure, y_title=f"{currency} saved a month", height=_HEIGHT + 40, legend=True)
+
+
+def _point(scenario: Scenario) -> tuple[float, float]:
+    return scenario.felt.extra_waiting_minutes_per_month, scenario.total.p50
 
 
 def most_changed_day(series: Series, days: int) -> date:

@@ -14,13 +14,22 @@ from optimizer.analysis.result import Analysis
 from optimizer.config import Settings, load_settings
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
+from optimizer.scenarios import Scenario
+from optimizer.scenarios.best import BEST, Front
+from optimizer.scenarios.limits import Limits
+from optimizer.scenarios.presets import CHOSEN
 from optimizer.store.ledger import Approval
 
 Work: TypeAlias = Callable[[Callable[[Outcome], None]], Run]
 Version: TypeAlias = tuple[int, str]
 
 _ENTRIES = 4
-_HASH: dict[str | type[Any], Callable[[Any], Any]] = {Settings: Settings.model_dump_json}
+_CHOICES = 64
+"""Somebody who moves a slider to and fro waits for each of its places once."""
+_HASH: dict[str | type[Any], Callable[[Any], Any]] = {
+    Settings: Settings.model_dump_json,
+    Limits: repr,
+}
 
 
 def settings() -> Settings:
@@ -41,6 +50,26 @@ def plan(scenario: str, finding_ids: tuple[str, ...]) -> Plan:
         finding_ids=finding_ids,
         put_instances=settings().azure.put_instances,
     )
+
+
+def scenario(name: str) -> Scenario:
+    """Return a preset."""
+    return _scenario(settings(), _version(settings()), name, (), Limits())
+
+
+def picked(finding_ids: tuple[str, ...]) -> Scenario:
+    """Return findings picked by hand, totalled together."""
+    return _scenario(settings(), _version(settings()), CHOSEN, finding_ids, Limits())
+
+
+def best(limits: Limits) -> Scenario:
+    """Return the most saving within limits."""
+    return _scenario(settings(), _version(settings()), BEST, (), limits)
+
+
+def front(limits: Limits) -> Front:
+    """Return the most that can be saved at each amount of waiting, within limits."""
+    return _front(settings(), _version(settings()), limits)
 
 
 def verification() -> Verification:
@@ -121,6 +150,20 @@ def changed_ns(file: Path) -> int:
 def _analysis(used: Settings, version: Version) -> Analysis:
     del version  # part of the key
     return pipeline.analyse(used)
+
+
+@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
+def _scenario(
+    used: Settings, version: Version, name: str, finding_ids: tuple[str, ...], limits: Limits
+) -> Scenario:
+    return pipeline.make_scenario(
+        _analysis(used, version), scenario=name, finding_ids=finding_ids, limits=limits
+    )
+
+
+@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
+def _front(used: Settings, version: Version, limits: Limits) -> Front:
+    return pipeline.front_of(_analysis(used, version), limits)
 
 
 @st.cache_data(max_entries=_ENTRIES, hash_funcs=_HASH, show_spinner="Comparing with the bill…")

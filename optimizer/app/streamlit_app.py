@@ -8,6 +8,7 @@ from optimizer.app.app_pages.findings import ASKED, findings
 from optimizer.app.app_pages.history import history
 from optimizer.app.app_pages.overview import overview
 from optimizer.app.app_pages.plan import plan
+from optimizer.app.app_pages.scenarios import scenarios
 from optimizer.app.words import errors_as_sentences
 
 ICON = Path(__file__).with_name("icon.svg")
@@ -19,6 +20,7 @@ page = st.navigation(
     [
         start,
         search,
+        st.Page(scenarios, title="Scenarios", icon=":material/balance:"),
         st.Page(plan, title="Plan", icon=":material/checklist:"),
         st.Page(history, title="History", icon=":material/history:"),
     ],

@@ -58,6 +58,9 @@ class NotIncluded(Frozen):
     """Its id."""
     resource_id: str
     why: str
+    would_add_per_month: Estimate | None = None
+    """To what the plan saves; None: `would_add_note` says why there is no figure."""
+    would_add_note: str = ""
 
 
 class Totals(Frozen):
@@ -151,7 +154,13 @@ def make_plan(
         advice=advice,
         totals=Totals(steps=len(steps), advice=len(advice), saving_per_month=scenario.total),
         not_included=tuple(
-            NotIncluded(finding=left.finding.id, resource_id=left.finding.resource_id, why=left.why)
+            NotIncluded(
+                finding=left.finding.id,
+                resource_id=left.finding.resource_id,
+                why=left.why,
+                would_add_per_month=left.would_add_per_month,
+                would_add_note=left.no_figure,
+            )
             for left in scenario.left_out
         ),
     ).sealed()

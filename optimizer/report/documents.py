@@ -16,6 +16,8 @@ from optimizer.remediation.outcomes import (
     Run,
     Verification,
 )
+from optimizer.scenarios import LeftOut, Scenario
+from optimizer.scenarios.compare import Comparison
 from optimizer.store.chain import Checked
 from optimizer.store.ledger import Approval
 from optimizer.units import iso_utc, round_money
@@ -91,6 +93,56 @@ def explanation_document(analysis: Analysis, finding: Finding) -> dict[str, Any]
         "formula": analysis.formulas.get(finding.id),
         "sensitivity": list(analysis.sensitivity.get(finding.id, ())),
         "calibration": None if calibration is None else _calibration_document(calibration),
+    }
+
+
+def comparison_document(analysis: Analysis, compared: Comparison) -> dict[str, Any]:
+    """Return scenarios side by side: the presets, the best within the limits, and the front."""
+    return {
+        "schema": SCHEMA,
+        "currency": analysis.currency,
+        "window": {
+            "start_utc": iso_utc(analysis.window.start_utc),
+            "end_utc": iso_utc(analysis.window.end_utc),
+        },
+        "scenarios": [
+            {
+                **_scenario_document(scenario),
+                "not_included": [_left_out_document(left) for left in scenario.left_out],
+            }
+            for scenario in (*compared.presets, compared.best)
+        ],
+        "front": [_scenario_document(scenario) for scenario in compared.front.scenarios],
+        "front_without": [finding.id for finding in compared.front.not_on_it],
+    }
+
+
+def _scenario_document(scenario: Scenario) -> dict[str, Any]:
+    felt = scenario.felt
+    return {
+        "name": scenario.name,
+        "findings": list(scenario.finding_ids),
+        "changes": len(scenario.steps),
+        "saving_per_month": estimate_document(scenario.total),
+        "extra_waiting_minutes_per_month": _number(felt.extra_waiting_minutes_per_month),
+        "waiting_not_known_of_resources": felt.waiting_not_known,
+        "extra_restarts_per_month": _number(felt.extra_restarts_per_month),
+        "risks": {level.value: number for level, number in scenario.risks.items()},
+        "effort_points": scenario.effort_points,
+        "teams": [
+            {"owner": owner, "saving_per_month": estimate_document(share)}
+            for owner, share in scenario.by_owner.items()
+        ],
+    }
+
+
+def _left_out_document(left: LeftOut) -> dict[str, Any]:
+    return {
+        "finding": left.finding.id,
+        "resource_id": left.finding.resource_id,
+        "why": left.why,
+        "would_add_per_month": _known(left.would_add_per_month),
+        "would_add_note": left.no_figure,
     }
 
 

@@ -21,7 +21,10 @@ from optimizer.report.findings import (
     not_assessed_text,
     totals_text,
 )
-from optimizer.report.words import UNKNOWN, rates_words
+from optimizer.report.scenarios import scenario_rows, share_lines, would_add_words
+from optimizer.report.words import UNKNOWN, count, printable, rates_words
+from optimizer.scenarios import Scenario
+from optimizer.scenarios.compare import Comparison
 from optimizer.units import round_money
 
 WIDTH_OF_A_PIPE = 160
@@ -60,6 +63,64 @@ def print_findings(rows: Sequence[FindingRow], currency: str) -> None:
     for row in rows:
         table.add_row(*_finding_cells(row, digits))
     _console(sys.stdout).print(table)
+
+
+def print_comparison(analysis: Analysis, compared: Comparison) -> None:
+    """Print scenarios side by side on stdout, then each team's share and what was left out."""
+    currency, best = analysis.currency, compared.best
+    console = _console(sys.stdout)
+    console.print(_scenario_table((*compared.presets, best), currency))
+    sys.stdout.write("The most that can be saved at each amount of waiting:\n")
+    console.print(_scenario_table(compared.front.scenarios, currency))
+    for title, lines in (
+        (f"{best.name}, by owner:", share_lines(best, currency)),
+        (
+            f"Left out of {best.name}, and what each would add a month:",
+            _left_out_lines(best, currency),
+        ),
+    ):
+        if lines:
+            sys.stdout.write(
+                "\n".join([printable(title), *(f"  {line}" for line in lines), "", ""])
+            )
+    if compared.front.not_on_it:
+        unknown = count(len(compared.front.not_on_it), "finding")
+        sys.stdout.write(f"Not on the front, as their waiting is not known: {unknown}.\n")
+
+
+def _left_out_lines(scenario: Scenario, currency: str) -> list[str]:
+    return [
+        f"{left.finding.id}  {printable(left.finding.title)}: {would_add_words(left, currency)}; "
+        f"{printable(left.why)}"
+        for left in scenario.left_out
+    ]
+
+
+def _scenario_table(scenarios: Sequence[Scenario], currency: str) -> Table:
+    table = _table(
+        "scenario",
+        "changes",
+        f"{currency} a month",
+        "P10 to P90",
+        "waiting, min",
+        "restarts",
+        "effort",
+        "low/medium/high risk",
+    )
+    for column in range(1, 8):
+        table.columns[column].justify = "right"
+    for row in scenario_rows(scenarios):
+        table.add_row(
+            Text(row["name"]),
+            str(row["changes"]),
+            f"{round_money(row['saving_p50'], 0):,.0f}",
+            f"{round_money(row['saving_p10'], 0):,.0f} to {round_money(row['saving_p90'], 0):,.0f}",
+            f"{row['waiting_minutes']:,.0f}",
+            f"{row['restarts']:,.0f}",
+            f"{row['effort_points']:,.0f}",
+            f"{row['low_risk']}/{row['medium_risk']}/{row['high_risk']}",
+        )
+    return table
 
 
 def print_detectors(rows: Sequence[DetectorRow]) -> None:

@@ -60,7 +60,7 @@ def preset(analysis: Analysis, name: str) -> Scenario:
         ConfigError: there is no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError(f"There is no scenario {name!r}; choose {', '.join(PRESETS)}.")
+        raise ConfigError(f"There is no scenario {name!r}; choose {', '.join(PRESETS)} or best.")
     reasons = {f.id: PRESETS[name].leaves_out(f) for f in analysis.findings}
     wanted = [key for key, reason in reasons.items() if reason is None]
     kept = _without_conflicts(replay_of(analysis), wanted)

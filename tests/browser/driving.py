@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect
 from tests.conftest import ROOT
 
 CONTOSO = ROOT / "sample_data" / "contoso"
-PAGES = ("Overview", "Findings", "Plan", "History")
+PAGES = ("Overview", "Findings", "Scenarios", "Plan", "History")
 ANSWER_MILLISECONDS = 60_000
 """A busy machine may take this long over a replay."""
 

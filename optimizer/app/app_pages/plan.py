@@ -55,10 +55,10 @@ def plan() -> None:
     _left_out(chosen, found)
 
 
-def choose_by_hand(finding_id: str) -> None:
-    """Have the page open with this one finding chosen."""
+def choose_by_hand(*finding_ids: str) -> None:
+    """Have the page open with these findings chosen."""
     st.session_state[_SCENARIO] = _BY_HAND
-    st.session_state[_PICKED] = [finding_id]
+    st.session_state[_PICKED] = list(finding_ids)
 
 
 def follow(told: Iterator[Outcome | Run], doing: str) -> None:
