@@ -132,6 +132,11 @@ class Settings(_Frozen):
         return self.home / "lake"
 
     @property
+    def memory(self) -> Path:
+        """The file that knows what was found before."""
+        return self.home / "memory.json"
+
+    @property
     def ledger_url(self) -> str:
         """The SQLAlchemy address of the ledger."""
         return f"sqlite:///{self.home / 'ledger.sqlite'}"

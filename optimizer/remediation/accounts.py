@@ -22,6 +22,7 @@ from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.instances import InstanceCase
 from optimizer.analysis.joint import DAYS_PER_MONTH, overlaid
 from optimizer.analysis.replay import Physics
+from optimizer.errors import PriceNotFoundError
 from optimizer.remediation.baseline import Baseline
 from optimizer.remediation.outcomes import AppliedChange, Measured, Parts
 from optimizer.remediation.overlays import DELETED, overlay_of, setting_key
@@ -163,10 +164,9 @@ def replayed(
     beside = sum(float(bill.beside.mean()) for bill in bills)
     replay = float(hours.mean()) * frozen.rate_per_hour
     below, above = _spread(frozen, k, len(days))
-    chain = _chain(old, changes) if replacement is None else None
-    missed = 0.0
-    if chain is not None:
-        missed = abs(k * float(_daily(case, chain[-1], days).mean()) * rates[0] - now)
+    chain = _chain(case, old, changes, days) if replacement is None else None
+    # What the replay of today's settings misses the bill by, it may miss by for the old ones too.
+    missed = 0.0 if chain is None else abs(k * chain[-1].hours * rates[0] - now)
     least, most = _unsure(case, old, days, frozen)
     old_cost = k * replay + beside
     return Account(
@@ -177,7 +177,7 @@ def replayed(
         price=since / now if now > 0 else 1.0,
         below=float(np.linalg.norm([below * replay, drift * k * replay, missed, least * k])),
         above=float(np.linalg.norm([above * replay, drift * k * replay, missed, most * k])),
-        weights=_weights(case, chain, changes, days),
+        weights=_weights(chain, changes),
     )
 
 
@@ -305,37 +305,48 @@ def _unsure(
     return max(0.0, mid - least), max(0.0, most - mid)
 
 
-def _chain(old: Any, changes: Sequence[AppliedChange]) -> list[Any] | None:
-    """Return the old settings and those after each change; None where one is not replayed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Link:
+    """What settings cost by replay, a day."""
+
+    hours: float
+    per_hour: float
+
+
+def _chain(
+    case: Case[Any], old: Any, changes: Sequence[AppliedChange], days: Sequence[date]
+) -> list[_Link] | None:
+    """Return the replay of the old settings and of those after each change.
+
+    None where one of them is not replayed, or nobody knows what it costs.
+    """
     known = {field.name for field in fields(old)}
-    chain = [old]
+    settings = [old]
     for change in changes:
         overlay = overlay_of(change.setting, change.after)
         if overlay is None or not overlay.keys() <= known:
             return None
-        chain.append(replace(chain[-1], **overlay))
-    return chain
+        settings.append(replace(settings[-1], **overlay))
+    try:
+        return [
+            _Link(
+                hours=float(_daily(case, each, days).mean()), per_hour=case.rate_of(each).per_hour
+            )
+            for each in settings
+        ]
+    except (CannotAssessError, PriceNotFoundError):
+        return None
 
 
-def _weights(
-    case: Case[Any], chain: list[Any] | None, changes: Sequence[AppliedChange], days: Sequence[date]
-) -> tuple[float, ...]:
+def _weights(chain: list[_Link] | None, changes: Sequence[AppliedChange]) -> tuple[float, ...]:
     """Return the share of each change: by its own replay, else by what was promised.
 
     Shares are never negative: what one change costs and another saves is not told apart by a bill.
     """
-    if chain is not None:
-        try:
-            costs = [
-                float(_daily(case, each, days).sum()) * case.rate_of(each).per_hour
-                for each in chain
-            ]
-        except CannotAssessError:
-            costs = []
-        gains = [before - after for before, after in pairwise(costs)]
+    if chain is None:
+        gains = [max(0.0, change.promised_per_month.p50) for change in changes]
     else:
-        gains = []
-    gains = gains or [change.promised_per_month.p50 for change in changes]
-    gains = [max(0.0, gain) for gain in gains]
+        costs = [link.hours * link.per_hour for link in chain]
+        gains = [max(0.0, before - after) for before, after in pairwise(costs)]
     total = sum(gains)
     return tuple(gain / total if total > 0 else 1 / len(gains) for gain in gains)
