@@ -17,7 +17,7 @@ from optimizer.catalogue import Catalogue
 from optimizer.model import Attribution, Claim, ClusterSettings, Estimate, How, Json
 from optimizer.remediation.baseline import freeze, thaw
 from optimizer.remediation.causes import Signs, Standing, cause
-from optimizer.remediation.drift import Drift
+from optimizer.remediation.drift import half_width, untouched
 from optimizer.remediation.events import Event
 from optimizer.remediation.outcomes import AppliedChange, ClaimReport, Verification
 from optimizer.remediation.overlays import overlay_of, why_not_replayed
@@ -559,7 +559,8 @@ def test_a_compute_that_drifts_by_itself_widens_the_interval_of_others() -> None
     before, since = [day(n) for n in range(BEFORE)], [day(n) for n in range(BEFORE + 3, days)]
 
     def width(lines: list[CostLine], changed: Sequence[str] = ()) -> float:
-        return Drift(estate([case], lines, days=days), changed=changed).half_width(before, since)
+        seen = estate([case], lines, days=days)
+        return half_width([*untouched(seen, changed=changed, before=before, since=since)])
 
     assert width(steady) == 0.0
     # One compute alone: Student's quantile of one degree of freedom, 6.31, times a twentieth.
