@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -129,20 +130,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 one, other = tried(seed, (parsed.work or Path(scratch)) / str(seed))
             rows, cut = rows + one, cut + other
             print(f"seed {seed}: {sum(r.holds for r in one)} of {len(one)} hold", file=sys.stderr)
+            scores = scored(rows, cut)
+            write_json(
+                RESULTS / "verify_coverage.json",
+                {
+                    "seeds": [parsed.seed, seed],
+                    "scores": scores,
+                    "claims": [asdict(row) for row in rows],
+                    "claims_after_price_cut": [asdict(row) for row in cut],
+                },
+            )
     except (OptimizerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    scores = scored(rows, cut)
     print(table(scores))
-    write_json(
-        RESULTS / "verify_coverage.json",
-        {
-            "seeds": [parsed.seed, parsed.seed + parsed.seeds - 1],
-            "scores": scores,
-            "claims": [asdict(row) for row in rows],
-            "claims_after_price_cut": [asdict(row) for row in cut],
-        },
-    )
     return 0
 
 
@@ -175,8 +176,8 @@ def tried(seed: int, folder: Path) -> tuple[list[Row], list[Row]]:
         old.advance(24 * LATER_DAYS)
         truth = _Truth(azure, old)
         rows = [_row(seed, claim, asked, truth) for claim in claims]
-        _cut_prices(Lake(settings.lake))
-        again = pipeline.verify(settings).claims
+        with _prices_cut(Lake(settings.lake)):
+            again = pipeline.verify(settings).claims
         cut = [_row(seed, claim, asked, truth) for claim in again]
     return rows, cut
 
@@ -265,12 +266,16 @@ def _row(seed: int, claim: ClaimReport, asked: Sequence[Asked], truth: _Truth) -
     )
 
 
-def _cut_prices(lake: Lake) -> None:
-    """Write the bill since the change as it would be had the provider cut its prices that day."""
+@contextmanager
+def _prices_cut(lake: Lake) -> Iterator[None]:
+    """Show the bill since the change as it would be had the provider cut its prices that day."""
     costs = lake.read(tables.COSTS)
-    since = costs["charge_date"] >= START_UTC + timedelta(days=SEEN_DAYS)
+    cut = costs.copy()
+    since = cut["charge_date"] >= START_UTC + timedelta(days=SEEN_DAYS)
     for column in ("billed_cost", "effective_cost", "list_cost", "contracted_cost"):
-        costs.loc[since, column] = costs.loc[since, column] * (1 - PRICE_CUT)
+        cut.loc[since, column] = cut.loc[since, column] * (1 - PRICE_CUT)
+    lake.write(tables.COSTS, cut)
+    yield
     lake.write(tables.COSTS, costs)
 
 

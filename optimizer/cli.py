@@ -701,14 +701,13 @@ def weekly(
     with progress() as advance:
         report = pipeline.collect(settings, progress=advance)
     analysis = pipeline.analyse(settings)
-    memory = settings.home / "weekly.json"
     view = weekly_view(
         analysis,
         pipeline.verify(settings),
         at_utc=analysis.window.end_utc,
         snoozes=pipeline.snoozes(settings),
         problems=report.problems,
-        mailed_before=mail.mailed_before(memory),
+        mailed_before=pipeline.mailed_before(settings),
         app_url=settings.mail.app_url,
     )
     if preview is not None:
@@ -716,7 +715,7 @@ def weekly(
         _say(f"Written to {preview}.")
     if send:
         mail.send(mail.render(view), settings.mail)
-        mail.remember_mailed(memory, (finding.id for finding in analysis.findings))
+        pipeline.remember_mailed(settings, analysis)
         _say(f"Sent to {', '.join(settings.mail.recipients)}.")
     if as_json or not (send or preview):
         _show(lambda: asdict(view), lambda: mail.render_text(view), as_json=as_json)

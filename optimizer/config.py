@@ -167,6 +167,11 @@ class Settings(_Frozen):
         return self.home / "lake"
 
     @property
+    def memory(self) -> Path:
+        """The file that knows what was found before."""
+        return self.home / "memory.json"
+
+    @property
     def who(self) -> str:
         """Who acts. Nothing proves it: it is what this machine says."""
         if self.user:

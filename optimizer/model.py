@@ -300,6 +300,17 @@ class NotAssessed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A finding that is no longer there, and why."""
+
+    finding_id: str
+    detector: str
+    resource_id: str
+    title: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Something that collection could not see; the rest was collected."""
 

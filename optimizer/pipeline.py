@@ -38,7 +38,8 @@ from optimizer.remediation import rollback as rolling_back
 from optimizer.remediation import verify as verifying
 from optimizer.remediation.baseline import MAX_BASELINE_DAYS, freeze
 from optimizer.remediation.events import Event
-from optimizer.remediation.history import applied_with_baselines, runs
+from optimizer.remediation.gone import gone
+from optimizer.remediation.history import applied_changes, applied_with_baselines, runs
 from optimizer.remediation.outcomes import Outcome, Run, Verification
 from optimizer.remediation.plan import Plan
 from optimizer.scenarios import Scenario
@@ -51,6 +52,7 @@ from optimizer.store import tables
 from optimizer.store.chain import Checked
 from optimizer.store.lake import Lake, start_of
 from optimizer.store.ledger import Approval, Ledger, Snooze
+from optimizer.store.memory import recall, remember
 from optimizer.units import floor_to_minute
 
 Progress = Callable[[str, int, int | None], None]
@@ -152,13 +154,44 @@ def analyse(
             f"There is no detector {min(unknown)!r}; `optimizer detectors` lists them all."
         )
     # All are asked whatever is shown: what one is worth depends on what the others propose.
+    estate = read_estate(settings)
     analysis = judge(
-        read_estate(settings),
+        estate,
         every,
         assumptions=_assumptions(settings),
         exclusions=_exclusions(settings),
     )
+    analysis = _with_gone(settings, analysis, estate)
     return _narrowed(analysis, detectors=detectors or names, owner=owner, min_saving=min_saving)
+
+
+def _with_gone(settings: Settings, analysis: Analysis, estate: Estate) -> Analysis:
+    """Return an analysis with what has gone since the collection before it or the last mail."""
+    known = recall(settings.memory)
+    memory = known.found(analysis.findings, analysis.window.end_utc)
+    if memory != known:
+        remember(settings.memory, memory)
+    applied = applied_changes(Ledger(settings.ledger_url))
+    return replace(analysis, gone=gone(memory.known(), analysis, estate, applied))
+
+
+def mailed_before(settings: Settings) -> frozenset[str] | None:
+    """Return the ids of the findings that the last mail told; None: there was no mail.
+
+    Raises:
+        LakeError: the memory is damaged.
+    """
+    mailed = recall(settings.memory).mailed
+    return None if mailed is None else frozenset(mailed)
+
+
+def remember_mailed(settings: Settings, analysis: Analysis) -> None:
+    """Keep what a mail told, for the next one to say what is new and what has gone.
+
+    Raises:
+        LakeError: the memory cannot be written.
+    """
+    remember(settings.memory, recall(settings.memory).sent(analysis.findings))
 
 
 def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> Estate:
@@ -238,7 +271,8 @@ def _narrowed(
 ) -> Analysis:
     """Leave out findings and total the others anew."""
     silent = tuple(each for each in analysis.not_assessed if each.detector in detectors)
-    analysis = replace(analysis, not_assessed=silent)
+    left = tuple(each for each in analysis.gone if each.detector in detectors)
+    analysis = replace(analysis, not_assessed=silent, gone=left)
 
     def wanted(finding: Finding) -> bool:
         mine = owner is None or (finding.owner or "unowned").lower() == owner.lower()

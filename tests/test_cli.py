@@ -19,6 +19,7 @@ from optimizer import cli
 from optimizer.remediation.apply import MAX_STEPS
 from optimizer.remediation.plan import load
 from optimizer.store.ledger import Ledger
+from optimizer.store.memory import recall
 from tests.conftest import Emulator
 from tests.ledgers import RUN, STEP, meddle
 from tests.postgres import free_port
@@ -418,8 +419,11 @@ def test_snoozing_everything_leaves_nothing_to_change(optimizer: Run) -> None:
         assert optimizer("snooze", finding["id"], *until).code == 0
     answer = optimizer("plan", "--detailed-exitcode")
     assert (answer.code, answer.out.splitlines()[-1]) == (0, "Nothing to change.")
-    silent = optimizer("findings", "--json").document["not_assessed"]
+    document = optimizer("findings", "--json").document
+    silent, left = document["not_assessed"], document["gone"]
     assert any("Snoozed until 2026-12-31" in item["reason"] for item in silent)
+    assert left
+    assert all(item["why"].startswith("Snoozed until 2026-12-31") for item in left)
     assert optimizer("snooze", "nonsense", *until).code == 1
 
 
@@ -506,7 +510,7 @@ def test_weekly_writes_a_preview_and_sends_nothing(home: Path, optimizer: Run) -
     assert "Worth doing first" in file.read_text()
     unsent = optimizer("weekly", "--send")
     assert (unsent.code, "OPTIMIZER_SMTP_HOST" in unsent.err) == (1, True)
-    assert not (home / "weekly.json").exists()
+    assert recall(home / "memory.json").mailed is None
 
 
 @pytest.mark.usefixtures("home")

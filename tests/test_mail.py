@@ -20,11 +20,9 @@ from optimizer.analysis.anomalies import Anomaly, Part
 from optimizer.analysis.forecast import MonthEnd
 from optimizer.config import MailSettings
 from optimizer.errors import MailError
-from optimizer.model import Claim, Estimate, How, Problem
+from optimizer.model import Claim, Estimate, Gone, How, Problem
 from optimizer.remediation.outcomes import Measured
 from optimizer.report.mail import (
-    mailed_before,
-    remember_mailed,
     render,
     render_html,
     render_text,
@@ -137,6 +135,22 @@ def test_a_saving_that_stayed_under_its_promise_is_named() -> None:
         "gpu-kept: promised 100 USD (90.00 to 110) a month, "
         "measured 40.00 USD (20.00 to 60.00) a month. minNodeCount was put back to 2."
     )
+
+
+def test_what_the_last_mail_told_and_has_gone_is_told_with_why() -> None:
+    left = Gone(
+        finding_id="f9",
+        detector="min_nodes_kept",
+        resource_id="/a",
+        title="gpu-old keeps 2 nodes",
+        why="The resource is no longer there.",
+    )
+    analysis = analysis_of(gone=(left, replace(left, finding_id="f8")))
+    assert view_of(analysis=analysis).gone == ()
+    view = view_of(analysis=analysis, mailed_before={"f9"})
+    told = "gpu-old keeps 2 nodes (f9): The resource is no longer there."
+    assert view.gone == (told,)
+    assert told in render_text(view)
 
 
 def test_what_changed_the_bill_is_told_in_its_parts() -> None:
@@ -446,20 +460,3 @@ def test_no_sentence_holds_the_password(
     with smtp_server(Mailbox(), tls_context=tls(authority)) as port:
         sentence = refusal(settings(port, username="u", password=secret))
     assert "hunter2" not in sentence + repr(settings(port, password=secret))
-
-
-# What it remembers
-
-
-def test_the_last_mail_is_remembered(tmp_path: Path) -> None:
-    file = tmp_path / "weekly.json"
-    assert mailed_before(file) is None
-    remember_mailed(file, ["b", "a"])
-    assert mailed_before(file) == frozenset({"a", "b"})
-
-
-def test_a_damaged_memory_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "weekly.json"
-    file.write_text("{")
-    with pytest.raises(MailError, match="delete it"):
-        mailed_before(file)

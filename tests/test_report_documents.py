@@ -29,7 +29,7 @@ from tests.reports import (
 def test_findings_have_the_keys_of_the_contract() -> None:
     document = findings_document(analysis_of())
     assert list(document) == [
-        *("schema", "currency", "window", "totals", "findings", "not_assessed")
+        *("schema", "currency", "window", "totals", "findings", "not_assessed", "gone")
     ]
     assert list(document["totals"]) == ["spend_per_month", "saving_per_month", "by_detector"]
     assert list(document["findings"][0]) == [

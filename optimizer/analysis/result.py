@@ -12,7 +12,7 @@ import numpy.typing as npt
 from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.forecast import MonthEnd
 from optimizer.analysis.rate_savings import RateSavings
-from optimizer.model import Basis, Estimate, Finding, NotAssessed, Resource, Window
+from optimizer.model import Basis, Estimate, Finding, Gone, NotAssessed, Resource, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,8 @@ class Analysis:
     """By finding id: what would change the answer."""
     series: Mapping[str, Series] = field(default_factory=dict)
     """By finding id."""
+    gone: tuple[Gone, ...] = ()
+    """Findings of the collection before this one, or of the last mail, that are no longer there."""
     joint: JointReplay | None = None
     """Totals any choice of these findings; None where the analysis was put together by hand."""
 

@@ -21,8 +21,10 @@ from optimizer.analysis.confidence import Floats, block_days, block_means, few_b
 from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.instances import InstanceCase
 from optimizer.analysis.joint import DAYS_PER_MONTH, overlaid
-from optimizer.analysis.replay import Physics
+from optimizer.analysis.replay import Physics, cut_into_levels
+from optimizer.errors import PriceNotFoundError
 from optimizer.remediation.baseline import Baseline
+from optimizer.remediation.drift import Stray, means_apart
 from optimizer.remediation.outcomes import AppliedChange, Measured, Parts
 from optimizer.remediation.overlays import DELETED, overlay_of, setting_key
 
@@ -52,6 +54,19 @@ class Account:
     above: float
     weights: tuple[float, ...]
     """The share of each change in what they save together."""
+    stray: Stray | None = None
+    """How far the replay of the settings of now was off; None where none tells it."""
+    strays_with: float = 0.0
+    """What a stray calibration would shift, a day: the replayed part of `old`."""
+
+    def widened(self, share: float) -> "Account":
+        """Return it with the interval that calibrations straying by a share leave."""
+        strays = share * self.strays_with
+        return replace(
+            self,
+            below=float(np.hypot(self.below, strays)),
+            above=float(np.hypot(self.above, strays)),
+        )
 
     @property
     def volume(self) -> float | None:
@@ -125,7 +140,6 @@ def replayed(
     days: Sequence[date],
     *,
     billing: Billing,
-    drift: float,
 ) -> Account:
     """Return the account of changed settings, by replay of the old ones.
 
@@ -136,7 +150,6 @@ def replayed(
         frozen: the baseline.
         days: those that count.
         billing: of all computes.
-        drift: half-width of what a calibration may move by, as a share of the replay.
 
     Raises:
         CannotAssessError: the old settings cannot be replayed; the text says why.
@@ -161,23 +174,34 @@ def replayed(
     now = sum((_at_rate(bill, rate) for bill, rate in zip(bills, rates, strict=True)), 0.0)
     since = sum(float(bill.cost.mean()) for bill in bills)
     beside = sum(float(bill.beside.mean()) for bill in bills)
+    beside_old = frozen.standing_per_day * _presence(case, old, frozen.dates, days)
+    if replacement is not None or not isinstance(case, ClusterCase):
+        beside_old = beside
     replay = float(hours.mean()) * frozen.rate_per_hour
-    below, above = _spread(frozen, k, len(days))
-    chain = _chain(old, changes) if replacement is None else None
-    missed = 0.0
-    if chain is not None:
-        missed = abs(k * float(_daily(case, chain[-1], days).mean()) * rates[0] - now)
+    draws = means_apart(*_calibrated(frozen, k), len(days)) * k * replay
+    few = few_blocks(len(frozen.pairs[0]) // block_days(len(frozen.pairs[0])), quantile=_ENDS[1])
+    low, high = np.quantile(draws, _ENDS) * few
+    chain = _chain(case, old, changes, days) if replacement is None else None
     least, most = _unsure(case, old, days, frozen)
-    old_cost = k * replay + beside
     return Account(
         before=float(np.mean(frozen.billed_cost)) + frozen.standing_per_day,
-        old=old_cost,
+        old=k * replay + beside_old,
         now=now + beside,
         since=since + beside,
         price=since / now if now > 0 else 1.0,
-        below=float(np.linalg.norm([below * replay, drift * k * replay, missed, least * k])),
-        above=float(np.linalg.norm([above * replay, drift * k * replay, missed, most * k])),
-        weights=_weights(case, chain, changes, days),
+        below=float(np.hypot(max(0.0, -float(low)), least * k)),
+        above=float(np.hypot(max(0.0, float(high)), most * k)),
+        weights=_weights(chain, changes),
+        stray=(
+            Stray(
+                kind=case.resource.kind,
+                share=(now - k * chain[-1].hours * rates[0]) / (k * replay),
+                chance=float(np.std(draws)) / (k * replay),
+            )
+            if chain is not None and replay > 0
+            else None
+        ),
+        strays_with=k * replay,
     )
 
 
@@ -268,6 +292,22 @@ def _daily(case: Case[Any], settings: Any, days: Sequence[date]) -> Floats:
     return np.where(inside, hours[np.clip(at, 0, hours.size - 1)], 0.0)
 
 
+def _presence(case: Case[Any], old: Any, before: Sequence[date], days: Sequence[date]) -> float:
+    """Return how long old settings have any node there in some days ÷ in those before.
+
+    A cluster pays a load balancer and addresses as long as it has a node, and not by their number.
+    """
+    if not isinstance(case, ClusterCase):
+        return 1.0
+    one = cut_into_levels(
+        np.minimum(case.features.demand, 1.0), on_at_start=min(case.features.on_at_start, 1)
+    )
+    case, old = replace(case, levels=one), replace(old, min_nodes=min(old.min_nodes, 1))
+    first = case.window.start_utc.date()
+    was = _daily(case, old, [day for day in before if day >= first] or days).mean()
+    return float(_daily(case, old, days).mean() / was) if was > 0 else 1.0
+
+
 def _at_rate(bill: Billed, per_hour: float) -> float:
     """Return the mean daily cost of the billed hours at some price; as billed without hours."""
     if bill.hours.sum() <= 0:
@@ -275,19 +315,10 @@ def _at_rate(bill: Billed, per_hour: float) -> float:
     return float(bill.hours.mean()) * per_hour
 
 
-def _spread(frozen: Baseline, k: float, days: int) -> tuple[float, float]:
-    """Return by how much bill / replay of such a time may lie below and above `k`.
-
-    Day blocks of the time before are drawn twice, for the k that was measured and for the one of
-    the days since; the days' weights are their replayed hours.
-    """
+def _calibrated(frozen: Baseline, k: float) -> tuple[Floats, Floats]:
+    """Return billed hours as the replay would have them, and replayed ones."""
     billed, hours = frozen.pairs
-    error = (billed - k * hours) / hours.mean()
-    rng = np.random.default_rng(_SEED)
-    spread = block_means(error, days, rng) - block_means(error, error.size, rng)
-    few = few_blocks(error.size // block_days(error.size), quantile=_ENDS[1])
-    low, high = np.quantile(spread, _ENDS) * few
-    return max(0.0, -float(low)), max(0.0, float(high))
+    return billed / k, hours
 
 
 def _unsure(
@@ -305,37 +336,48 @@ def _unsure(
     return max(0.0, mid - least), max(0.0, most - mid)
 
 
-def _chain(old: Any, changes: Sequence[AppliedChange]) -> list[Any] | None:
-    """Return the old settings and those after each change; None where one is not replayed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Link:
+    """What settings cost by replay, a day."""
+
+    hours: float
+    per_hour: float
+
+
+def _chain(
+    case: Case[Any], old: Any, changes: Sequence[AppliedChange], days: Sequence[date]
+) -> list[_Link] | None:
+    """Return the replay of the old settings and of those after each change.
+
+    None where one of them is not replayed, or nobody knows what it costs.
+    """
     known = {field.name for field in fields(old)}
-    chain = [old]
+    settings = [old]
     for change in changes:
         overlay = overlay_of(change.setting, change.after)
         if overlay is None or not overlay.keys() <= known:
             return None
-        chain.append(replace(chain[-1], **overlay))
-    return chain
+        settings.append(replace(settings[-1], **overlay))
+    try:
+        return [
+            _Link(
+                hours=float(_daily(case, each, days).mean()), per_hour=case.rate_of(each).per_hour
+            )
+            for each in settings
+        ]
+    except (CannotAssessError, PriceNotFoundError):
+        return None
 
 
-def _weights(
-    case: Case[Any], chain: list[Any] | None, changes: Sequence[AppliedChange], days: Sequence[date]
-) -> tuple[float, ...]:
+def _weights(chain: list[_Link] | None, changes: Sequence[AppliedChange]) -> tuple[float, ...]:
     """Return the share of each change: by its own replay, else by what was promised.
 
     Shares are never negative: what one change costs and another saves is not told apart by a bill.
     """
-    if chain is not None:
-        try:
-            costs = [
-                float(_daily(case, each, days).sum()) * case.rate_of(each).per_hour
-                for each in chain
-            ]
-        except CannotAssessError:
-            costs = []
-        gains = [before - after for before, after in pairwise(costs)]
+    if chain is None:
+        gains = [max(0.0, change.promised_per_month.p50) for change in changes]
     else:
-        gains = []
-    gains = gains or [change.promised_per_month.p50 for change in changes]
-    gains = [max(0.0, gain) for gain in gains]
+        costs = [link.hours * link.per_hour for link in chain]
+        gains = [max(0.0, before - after) for before, after in pairwise(costs)]
     total = sum(gains)
     return tuple(gain / total if total > 0 else 1 / len(gains) for gain in gains)

@@ -9,7 +9,7 @@ a last one on 84, so that nobody looks until a figure pleases.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from optimizer.analysis.assemble import MIN_CALIBRATION_DAYS, Estate
 from optimizer.analysis.case import CannotAssessError, Case
-from optimizer.model import Claim, Estimate, How, Json, Resource
+from optimizer.model import Claim, Estimate, How, Json, Kind, Resource
 from optimizer.remediation.accounts import Account, Billing, replayed, unused
 from optimizer.remediation.baseline import (
     MAX_UNKNOWN_MINUTES,
@@ -34,7 +34,7 @@ from optimizer.remediation.causes import (
     Standing,
     cause,
 )
-from optimizer.remediation.drift import Drift
+from optimizer.remediation.drift import half_width, untouched
 from optimizer.remediation.events import Event, lasting_since
 from optimizer.remediation.outcomes import (
     FINAL_DAYS,
@@ -77,8 +77,12 @@ def verify(
         currency: of the bill.
         events: outside routine, dated by the customer.
     """
-    measuring = _Measuring(estate, events, changed={c.resource_id.lower() for c, _ in applied})
-    claims = [claim for group in _groups(applied) for claim in measuring.claims(group)]
+    measuring = _Measuring(estate, events)
+    taken = [measuring.taken(group) for group in _groups(applied)]
+    measured = [each for _, each in taken if each is not None]
+    strays = _strays(estate, measured, changed={c.resource_id.lower() for c, _ in applied})
+    claims = [claim for silent, _ in taken for claim in silent]
+    claims += [claim for each in measured for claim in _claims(each, strays)]
     parts = [claim.parts_per_month for claim in claims if claim.parts_per_month]
     frozen = {c.resource_id.lower(): thaw(known, c.resource_id) for c, known in applied}
     return Verification(
@@ -131,52 +135,69 @@ def _groups(applied: Sequence[tuple[AppliedChange, Json]]) -> Iterator[_Group]:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """The measurement of a group."""
+
+    group: _Group
+    """With only the changes that are measured."""
+    states: tuple[State, ...]
+    alone: bool
+    """No change that cannot be told apart falls into the same days."""
+    report: Report
+    days: tuple[date, ...]
+    frozen: Baseline
+    account: Account
+
+
 class _Measuring:
     """One verification: what its questions share."""
 
-    def __init__(self, estate: Estate, events: Sequence[Event], *, changed: set[str]) -> None:
+    def __init__(self, estate: Estate, events: Sequence[Event]) -> None:
         """Begin with what is known."""
         self._estate = estate
         self._events = events
         self._billing = Billing(estate.bill)
-        self._drift = Drift(estate, changed=changed)
 
-    def claims(self, group: _Group) -> list[ClaimReport]:
-        """Return the claims of a group."""
-        claims: list[ClaimReport] = []
+    def taken(self, group: _Group) -> tuple[list[ClaimReport], _Taken | None]:
+        """Return the claims that cannot be measured, and the measurement of the others."""
+        silent: list[ClaimReport] = []
         asked: list[AppliedChange] = []
         for change in group.changes:
             if change.ended_utc is not None:
-                claims.append(_unmeasured(change, f"It was rolled back on {change.ended_utc:%F}."))
+                silent.append(_unmeasured(change, f"It was rolled back on {change.ended_utc:%F}."))
             elif why := why_not_replayed(change.setting, change.before, change.after):
-                claims.append(_unmeasured(change, why))
+                silent.append(_unmeasured(change, why))
             else:
                 asked.append(change)
         if not asked:
-            return claims
-        states = [state_of(change, self._estate) for change in asked]
+            return silent, None
+        states = tuple(state_of(change, self._estate) for change in asked)
         alone = len(asked) == len(group.changes)
         try:
-            found = self._measure(replace(group, changes=tuple(asked)), states, alone=alone)
+            return silent, self._measured(replace(group, changes=tuple(asked)), states, alone=alone)
         except CannotAssessError as why:
-            found = [
+            silent += [
                 _unmeasured(change, str(why), shortfall=_lost(change, state))
                 for change, state in zip(asked, states, strict=True)
             ]
-        return claims + found
+            return silent, None
 
-    def _measure(self, group: _Group, states: Sequence[State], *, alone: bool) -> list[ClaimReport]:
+    def _measured(self, group: _Group, states: tuple[State, ...], *, alone: bool) -> _Taken:
         stands = all(state.standing is Standing.STANDS for state in states)
         resource = self._estate.resources.get(group.resource_id)
         events = [event for event in self._events if resource and event.touches(resource)]
         report, days = self._report(group, events, stands=stands)
         frozen = self._frozen(group, events, days)
-        account = self._account(group, frozen, days)
-        level, why = _level(account.saved(1.0), report, frozen, alone=alone and stands)
-        return [
-            _claim(change, state, share, level=level, why=why, report=report, of=(account, frozen))
-            for change, state, share in zip(group.changes, states, account.weights, strict=True)
-        ]
+        return _Taken(
+            group=group,
+            states=states,
+            alone=alone and stands,
+            report=report,
+            days=tuple(days),
+            frozen=frozen,
+            account=self._account(group, frozen, days),
+        )
 
     def _report(
         self, group: _Group, events: Sequence[Event], *, stands: bool
@@ -280,7 +301,6 @@ class _Measuring:
             frozen,
             days,
             billing=self._billing,
-            drift=self._drift.half_width(frozen.dates, days),
         )
 
     def _replacement(self, old: Resource, changes: Sequence[AppliedChange]) -> Case[Any] | None:
@@ -300,6 +320,39 @@ class _Measuring:
         raise CannotAssessError(
             f"No cluster with the tag {REPLACES_TAG}={old.name} was seen in the last collection."
         )
+
+
+def _strays(
+    estate: Estate, measured: Sequence[_Taken], *, changed: set[str]
+) -> Mapping[Kind, float]:
+    """Return by how much calibrations of each kind stray, at the end of the 90 % interval."""
+    strays = [each.account.stray for each in measured if each.account.stray is not None]
+    if measured:
+        longest = max(measured, key=lambda each: len(each.days))
+        before, since = longest.frozen.dates, longest.days
+        strays += untouched(estate, changed=changed, before=before, since=since)
+    return {kind: half_width([s for s in strays if s.kind is kind]) for kind in Kind}
+
+
+def _claims(taken: _Taken, strays: Mapping[Kind, float]) -> list[ClaimReport]:
+    account = taken.account
+    if account.stray is not None:
+        account = account.widened(strays[account.stray.kind])
+    level, why = _level(account.saved(1.0), taken.report, taken.frozen, alone=taken.alone)
+    return [
+        _claim(
+            change,
+            state,
+            share,
+            level=level,
+            why=why,
+            report=taken.report,
+            of=(account, taken.frozen),
+        )
+        for change, state, share in zip(
+            taken.group.changes, taken.states, account.weights, strict=True
+        )
+    ]
 
 
 def _claim(

@@ -41,6 +41,7 @@ def findings_document(analysis: Analysis) -> dict[str, Any]:
         },
         "findings": [finding_document(finding) for finding in analysis.findings],
         "not_assessed": [_not_assessed_document(item) for item in analysis.not_assessed],
+        "gone": [asdict(item) for item in analysis.gone],
     }
 
 

@@ -6,7 +6,7 @@ from typing import TypedDict
 from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.forecast import MonthEnd
 from optimizer.analysis.result import Analysis, Calibration
-from optimizer.model import Basis, Change, Effects, Effort, Finding, NotAssessed
+from optimizer.model import Basis, Change, Effects, Effort, Finding, Gone, NotAssessed
 from optimizer.report.words import (
     count,
     day,
@@ -144,6 +144,18 @@ def not_assessed_text(items: Iterable[NotAssessed]) -> str:
         for (detector, reason), alike in sorted(names.items(), key=lambda kv: -len(kv[1]))
     ]
     return "\n".join(["Not assessed, so neither waste nor proof of none:", *lines]) if lines else ""
+
+
+def gone_lines(items: Iterable[Gone]) -> Iterator[str]:
+    """Yield each finding that is no longer there, with why."""
+    for item in items:
+        yield f"{printable(item.title)} ({item.finding_id}): {printable(item.why)}"
+
+
+def gone_text(items: Iterable[Gone]) -> str:
+    """Return which findings are no longer there and why; empty if none has gone."""
+    lines = [f"{_INDENT}{line}" for line in gone_lines(items)]
+    return "\n".join(["No longer there:", *lines]) if lines else ""
 
 
 def explain_text(analysis: Analysis, finding: Finding) -> str:

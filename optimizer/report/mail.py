@@ -1,10 +1,8 @@
 """The weekly mail: rendered as HTML and plain text from one view, and handed to an SMTP server."""
 
-import json
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterable
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -80,32 +78,6 @@ def send(message: EmailMessage, settings: MailSettings) -> None:
         _hand_over(message, settings, host)
     except (smtplib.SMTPException, OSError) as error:
         raise MailError(_sentence(error, settings, f"{host}:{settings.port}")) from error
-
-
-def mailed_before(file: Path) -> frozenset[str] | None:
-    """Return the ids of the findings that the last mail knew; None: there was no mail.
-
-    Raises:
-        MailError: the file is damaged.
-    """
-    try:
-        return frozenset(json.loads(file.read_text(encoding="utf-8"))["finding_ids"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MailError(f"{file} cannot be read: delete it; then all findings are new.") from error
-
-
-def remember_mailed(file: Path, finding_ids: Iterable[str]) -> None:
-    """Keep the ids of the findings that a mail knew.
-
-    Raises:
-        MailError: the file cannot be written.
-    """
-    try:
-        file.write_text(json.dumps({"finding_ids": sorted(finding_ids)}), encoding="utf-8")
-    except OSError as error:
-        raise MailError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _templates() -> Environment:

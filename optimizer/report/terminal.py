@@ -18,6 +18,7 @@ from optimizer.report.detectors import DetectorRow, threshold_words
 from optimizer.report.findings import (
     FindingRow,
     finding_rows,
+    gone_text,
     not_assessed_text,
     totals_text,
 )
@@ -47,6 +48,7 @@ def print_analysis(analysis: Analysis) -> None:
     parts = (
         totals_text(analysis),
         rates_words(analysis.rate_savings),
+        gone_text(analysis.gone),
         not_assessed_text(analysis.not_assessed),
     )
     sys.stdout.write("\n\n".join(filter(None, parts)) + "\n")

@@ -7,10 +7,15 @@ from datetime import date, datetime, timedelta
 
 from optimizer.analysis.anomalies import Anomaly
 from optimizer.analysis.result import Analysis
-from optimizer.model import Claim, Finding, How, Kind, NotAssessed, Problem
+from optimizer.model import Claim, Finding, Gone, How, Kind, NotAssessed, Problem
 from optimizer.remediation.outcomes import Verification
 from optimizer.report.changes import measured_words, parts_words, per_year_words
-from optimizer.report.findings import anomaly_words, month_end_words, owner_words
+from optimizer.report.findings import (
+    anomaly_words,
+    gone_lines,
+    month_end_words,
+    owner_words,
+)
 from optimizer.report.words import (
     count,
     day,
@@ -64,6 +69,8 @@ class WeeklyView:
     """How many findings are not shown; empty if all are."""
     new: tuple[str, ...] | None
     """Found since the last mail; None: no mail was sent before."""
+    gone: tuple[str, ...]
+    """Findings that are no longer there, and why."""
     short: tuple[str, ...]
     """Savings that did not come as promised."""
     not_assessed: tuple[str, ...]
@@ -97,6 +104,7 @@ def weekly_view(
         top=tuple(_mail_finding(f, analysis.currency, new_ids) for f in findings[:TOP]),
         more=count(len(findings) - TOP, "more finding") if len(findings) > TOP else "",
         new=None if mailed_before is None else tuple(_line(f, analysis.currency) for f in new),
+        gone=tuple(gone_lines(_untold(analysis.gone, mailed_before))),
         short=tuple(_short(verification)),
         not_assessed=tuple(_not_assessed(analysis.not_assessed)),
         expiring=tuple(_expiring(snoozes, at_utc)),
@@ -217,6 +225,11 @@ def _mail_finding(finding: Finding, currency: str, new_ids: Collection[str]) -> 
         is_new=finding.id in new_ids,
         command=follow_command(finding),
     )
+
+
+def _untold(items: Sequence[Gone], mailed: Collection[str] | None) -> list[Gone]:
+    """Return what has gone of what a mail told; where there was none, nothing was told."""
+    return [item for item in items if mailed is not None and item.finding_id in mailed]
 
 
 def _line(finding: Finding, currency: str) -> str:
