@@ -1,10 +1,13 @@
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from optimizer.store.lake import Lake
 from optimizer.store.partials import day_partials, refresh_partials
@@ -124,3 +127,83 @@ def test_refreshing_replaces_the_day(tmp_path: Path) -> None:
     refresh_partials(lake, [date(2026, 1, 1)])
     assert lake.read(INTERVALS)["busy"].tolist() == [False, True]
     assert lake.read(NODE_DAYS)["busy_minutes"].tolist() == [1]
+
+
+@st.composite
+def days(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Samples of a few nodes and devices, any value and `busy` missing here and there."""
+    per_mille = st.none() | st.sampled_from([0, 10, 11, 1000, 1003])
+    keys = draw(
+        st.lists(
+            st.tuples(*(st.sampled_from("ab") for _ in range(3)), st.integers(1420, 1439)),
+            unique=True,
+            min_size=1,
+            max_size=40,
+        )
+    )
+    return [
+        {
+            "resource_id": resource,
+            "node_id": node,
+            "device_id": device,
+            "minute_utc": DAY + timedelta(minutes=minute),
+            "grain_minutes": draw(st.sampled_from([1, 5])),
+            "busy": draw(st.none() | st.booleans()),
+            "gpu_avg": draw(per_mille),
+            "gpu_max": draw(per_mille),
+        }
+        for resource, node, device, minute in keys
+    ]
+
+
+def node_day(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is kept of one node, worked out row by row."""
+    minutes: Counter[int] = Counter()
+    hours: Counter[int] = Counter()
+    devices: dict[str, int] = {}
+    observed: dict[int, tuple[int, bool]] = {}
+    for row in rows:
+        at, grain = (row["minute_utc"] - DAY) // timedelta(minutes=1), row["grain_minutes"]
+        if (peak := row["gpu_max"]) is not None:
+            minutes[min(peak, 1000)] += grain
+            devices[row["device_id"]] = max(devices.get(row["device_id"], 0), peak)
+        if row["gpu_avg"] is not None:
+            hours[at // 60] += row["gpu_avg"] * grain
+        if row["busy"] is not None:
+            longest, busy = observed.get(at, (0, False))
+            observed[at] = max(longest, grain), busy or row["busy"]
+    lengths = {
+        at: min(at + grain, min((a for a in observed if a > at), default=1440), 1440) - at
+        for at, (grain, _) in observed.items()
+    }
+    told = any(row["gpu_avg"] is not None for row in rows)
+    return {
+        "minutes": sum(lengths.values()),
+        "busy_minutes": sum(lengths[at] for at, (_, busy) in observed.items() if busy),
+        "gpu_histogram": [n for pair in sorted(minutes.items()) for n in pair] or None,
+        "gpu_hour_sums": [hours[hour] for hour in range(24)] if told else None,
+        "gpu_max": max(devices.values(), default=None),
+        "gpus_seen": len(devices) or None,
+        "gpus_used": sum(peak > 10 for peak in devices.values()) if devices else None,
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(days(), st.randoms(use_true_random=False), st.sampled_from([1, 1 << 18]))
+def test_any_day_in_any_order_is_worked_out_row_by_row(
+    rows: list[dict[str, Any]], random: Random, block_rows: int
+) -> None:
+    shuffled = samples(*random.sample(rows, len(rows)))
+    in_order = shuffled.sort_by([(name, "ascending") for name in SAMPLES.key])
+    nodes = {(row["resource_id"], row["node_id"]) for row in rows}
+    expected = {
+        node: node_day([r for r in rows if (r["resource_id"], r["node_id"]) == node])
+        for node in nodes
+    }
+    for table in (shuffled, in_order):
+        found = day_partials(table, block_rows=block_rows)[0].to_pylist()
+        assert len(found) == len(expected)
+        for row in found:
+            wanted = expected[row["resource_id"], row["node_id"]]
+            assert {name: row[name] for name in wanted} == wanted
+            assert row["cpu_histogram"] is None

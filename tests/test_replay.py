@@ -1,5 +1,7 @@
 """The replay against hand-worked answers, an independent simulation and its own properties."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -257,3 +259,31 @@ def test_nodes_are_always_enough(demand: list[int], minimum: int, idle: int) -> 
     on = paid_by(levels, outcome, edges) / MINUTE
     assert (on >= np.asarray(demand)).all()
     assert (on >= minimum).all()
+
+
+def gaps_by_second(busy: list[int], on_at_start: int) -> list[tuple[int, int, int, bool, bool]]:
+    """Return level, start, length, warm and closed of each gap, second by second and level."""
+    found = []
+    for level in range(1, -(-max(busy) // MINUTE) + 1):
+        here = [min(max(b - (level - 1) * MINUTE, 0), MINUTE) for b in busy]
+        works = []
+        for b, before in zip(here, [0, *here], strict=False):
+            idle = [False] * (MINUTE - b)
+            works += [True] * b + idle if before else idle + [True] * b
+        bounds = [0, *(s for s in range(len(works)) if works[s]), len(works)]
+        for i, (start, end) in enumerate(pairwise(bounds)):
+            opens, warm = start + (i > 0), i > 0 or level <= on_at_start
+            if end > opens or not warm:
+                found.append((level, opens, end - opens, warm, i < len(bounds) - 2))
+    return found
+
+
+@given(st.lists(st.sampled_from([0, 0, 1, 30, 59, 60, 60, 61, 90, 120, 179, 180]), max_size=12))
+@pytest.mark.parametrize("on_at_start", [0, 2])
+def test_levels_are_those_of_every_second(on_at_start: int, busy: list[int]) -> None:
+    levels = cut_into_levels(np.asarray(busy, dtype=float) / MINUTE, on_at_start=on_at_start)
+    columns = levels.level, levels.start, levels.length, levels.warm, levels.closed
+    assert list(zip(*(c.tolist() for c in columns), strict=True)) == gaps_by_second(
+        busy or [0], on_at_start
+    )
+    assert levels.demand.tolist() == busy

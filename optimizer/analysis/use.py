@@ -121,7 +121,7 @@ def use_of(node_days: pd.DataFrame) -> Use | None:
 
 def _histogram(column: "pd.Series[Any]") -> Histogram | None:
     """Add up histograms that are coded as bin, minutes, bin, minutes and so on."""
-    known = [np.asarray(each, dtype=np.int64) for each in column.dropna()]
+    known = column.dropna().to_list()
     if not known:
         return None
     pairs = np.concatenate(known).reshape(-1, 2)

@@ -40,7 +40,7 @@ _SECONDS_PER_DAY = 86400
 _SLOT = MINUTES_PER_DAY + BRIDGED_MINUTES + 1
 """Of a node's day on a timeline of all nodes, one after another: no hole between is bridged."""
 
-_BLOCK_ROWS = 1 << 18
+BLOCK_ROWS = 1 << 18
 """About so many rows are worked on at once, whatever the size of the day."""
 
 Ints = npt.NDArray[np.integer[Any]]
@@ -110,7 +110,7 @@ class _Stretches:
     busy: Bools
 
 
-def day_partials(samples: pa.Table) -> tuple[pa.Table, pa.Table]:
+def day_partials(samples: pa.Table, *, block_rows: int = BLOCK_ROWS) -> tuple[pa.Table, pa.Table]:
     """Reduce the samples of one UTC day to (node_days, intervals).
 
     Shape: `samples` has the columns of `tables.SAMPLES`, all of one day, in any order; that of the
@@ -121,10 +121,11 @@ def day_partials(samples: pa.Table) -> tuple[pa.Table, pa.Table]:
     - An interval is a stretch of equal `busy` without a hole; a hole of up to `BRIDGED_MINUTES` is
       bridged where both sides agree. It ends at midnight at the latest.
 
-    A metric that was never observed on a node is null, never 0.
+    A metric that was never observed on a node is null, never 0. About `block_rows` rows are worked
+    on at once.
     """
     node_days, intervals = [NODE_DAYS.schema.empty_table()], [INTERVALS.schema.empty_table()]
-    for block in _blocks(samples):
+    for block in _blocks(samples, block_rows):
         rows = _rows(block)
         stretches = _joined(_merge_devices(rows, block["busy"]))
         node_days.append(_node_days(rows, stretches, block))
@@ -150,7 +151,7 @@ def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) ->
         return sum(1 for _ in pool.map(refresh, days))
 
 
-def _blocks(samples: pa.Table) -> Iterator[pa.Table]:
+def _blocks(samples: pa.Table, block_rows: int) -> Iterator[pa.Table]:
     """Yield samples a few whole nodes at a time, node after node."""
     if not samples.num_rows:
         return
@@ -161,7 +162,7 @@ def _blocks(samples: pa.Table) -> Iterator[pa.Table]:
     if pd.unique(pairs).size < pairs.size:  # rows of a node lie apart
         order = np.lexsort((node, resource))
         samples, first = samples.take(pa.array(order)), _changes(resource[order], node[order])
-    cuts = first[np.searchsorted(first, np.arange(0, first[-1] + 1, _BLOCK_ROWS))]
+    cuts = first[np.searchsorted(first, np.arange(0, first[-1] + 1, block_rows))]
     for start, end in pairwise([*np.unique(cuts).tolist(), samples.num_rows]):
         yield samples.slice(start, end - start)
 
