@@ -166,7 +166,7 @@ class Maker:
                 "start_seconds": 150,
                 "eviction_per_node_hour": 0.01,
                 "deployment_cpu_at_rest": round(float(self.rng.uniform(1, 4)), 2),
-                "request_cpu_share": round(float(self.rng.uniform(0.75, 0.95)), 2),
+                "request_cpu_share": round(float(self.rng.uniform(0.88, 1.0)), 2),
             },
             "telemetry": {
                 "missing_fraction": 0.02,

@@ -90,12 +90,15 @@ def cpu_of(per_minute: Floats, demand: Demand, instances: Floats | float) -> Flo
 def fitted_cpu(cpu: Floats, requests_per_instance: Floats) -> tuple[float, float] | None:
     """Return CPU at rest and CPU for one request a minute, by least squares over hours.
 
-    None where hours are too few or too alike to tell the two apart.
+    Where hours are too alike to tell the two apart all of it is put down to requests: on fewer
+    instances, each with more of them, CPU is then rather less than that. None: too few hours.
     """
     known = ~np.isnan(cpu) & ~np.isnan(requests_per_instance)
     cpu, asked = cpu[known], requests_per_instance[known]
-    if cpu.size < 24 or np.ptp(asked) <= 0.1 * max(asked.max(initial=0.0), 1e-9):  # noqa: PLR2004
+    if cpu.size < 24 or asked.max() <= 0:  # noqa: PLR2004
         return None
+    if np.ptp(asked) <= 0.1 * asked.max():
+        return 0.0, float(cpu.mean() / asked.mean())
     slope, rest = np.polyfit(asked, cpu, 1)
     return max(float(rest), 0.0), max(float(slope), 0.0)
 

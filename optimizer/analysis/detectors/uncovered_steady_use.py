@@ -17,6 +17,14 @@ from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Pro
 from optimizer.analysis.pools import PoolCase
 from optimizer.model import Effort, How, Kind, Level, Source
 
+_WITHOUT_PLAN = (
+    "unknown: Azure does not say whether a savings plan covers Azure Machine Learning, and your "
+    "bill shows none that does"
+)
+_WITH_PLAN = (
+    "unknown: your bill shows that one covers Azure Machine Learning, but not what another would "
+    "cost; never buy both for the same hours"
+)
 _AZURE_TERMS = {"1y": "P1Y", "3y": "P3Y"}
 
 
@@ -130,6 +138,7 @@ class UncoveredSteadyUse(Detector[PoolCase]):
                 "backtest_purchases": tested.purchases if tested else None,
                 "backtest_share_of_best": None if share is None else round(share, 3),
                 "backtest_losing_share": tested.losing_share if tested else None,
+                "savings_plan": _WITH_PLAN if case.plan_applies else _WITHOUT_PLAN,
             },
             effort=Effort.PURCHASE,
             risk=Level.HIGH if bought.worst_per_hour < 0 else Level.MEDIUM,
