@@ -137,11 +137,21 @@ def autoscaled(per_minute: Floats, demand: Demand, rules: AutoscaleRules) -> Flo
     return np.repeat(counts, WINDOW_MINUTES)
 
 
+def serving(counts: Floats) -> Floats:
+    """Return the instances that take requests in each five minutes, of those that are paid.
+
+    One that is added is paid from then on and begins to serve in the five minutes after.
+    """
+    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    ready: Floats = np.minimum(steps, np.concatenate((steps[:1], steps[:-1])))
+    return ready
+
+
 def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limits) -> float:
     """Return the share of five minutes with requests in which P95 of waiting is over the limit."""
     asked = windows(per_minute)
     load = asked / 60 * demand.service_seconds
-    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    steps = serving(counts)
     late = np.zeros(asked.size, np.bool_)
     for count in np.unique(steps):
         mine = steps == count
@@ -167,7 +177,7 @@ def in_time(
 def waiting_minutes(per_minute: Floats, counts: Floats, demand: Demand) -> float:
     """Return what all requests wait together; infinite where they are too many at any time."""
     asked = windows(per_minute)
-    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    steps = serving(counts)
     total = 0.0
     for count in np.unique(steps[asked > 0]):
         mine = asked[(steps == count) & (asked > 0)]

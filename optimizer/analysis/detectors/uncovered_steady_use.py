@@ -22,8 +22,8 @@ _WITHOUT_PLAN = (
     "bill shows none that does"
 )
 _WITH_PLAN = (
-    "unknown: your bill shows that one covers Azure Machine Learning, but not what another would "
-    "cost; never buy both for the same hours"
+    "not compared: your bill shows that a savings plan covers Azure Machine Learning; never buy "
+    "both for the same hours"
 )
 _AZURE_TERMS = {"1y": "P1Y", "3y": "P3Y"}
 
