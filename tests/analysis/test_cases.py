@@ -9,6 +9,8 @@ from optimizer.analysis.clusters import (
     fit_physics,
     usual_start,
 )
+from optimizer.analysis.confidence import last_place
+from optimizer.analysis.joint import estimate
 from optimizer.analysis.replay import paid_by
 from tests.analysis import builders
 
@@ -68,3 +70,20 @@ def test_a_cluster_that_never_started_a_node_is_told_by_others() -> None:
     assert usual_start(clusters[1:]) == DEFAULT_START_SECONDS
     told = fit_physics(*clusters[1], None, usual_seconds=200.0)
     assert told.wait_seconds == pytest.approx(200)
+
+
+def test_what_an_abandoned_compute_costs_is_as_sure_as_its_bill() -> None:
+    # 0.90 a day for disk, address and load balancer, each told to 1e-4: ±1.5e-4 a day.
+    case = builders.instance([-1] * 1440 * 35)
+    case = replace(case, standing_per_day=0.9, standing_error_per_day=1.5e-4)
+    found = estimate(case.saving(replace(case.settings, deleted=True)))
+    month = 730 / 24
+    assert found.p50 == pytest.approx(0.9 * month)
+    assert (found.p50 - found.p10, found.p90 - found.p50) == pytest.approx((1.5e-4 * month,) * 2)
+
+
+def test_the_last_place_of_a_bill_is_read_off_its_lines() -> None:
+    assert last_place([0.6123, 0.12, 0.33]) == pytest.approx(1e-4)
+    assert last_place([12.0, 7.0]) == 1.0
+    assert last_place([1 / 3, 0.5]) == 0.0
+    assert last_place([]) == 0.0
