@@ -83,17 +83,19 @@ class Faults(Serving):
 
     def starved(self, name: str) -> None:
         """Plant work for eight CPUs on a machine with memory enough and four."""
-        made = self.cluster(name, "Standard_E4ds_v5")
+        nodes = int(self.rng.integers(4, 9))
+        made = self.cluster(name, "Standard_DS12_v2", most=nodes + 2)
         cpu, memory = self.rng.uniform(7, 8), self.rng.uniform(18, 24)
-        self.office(made, Need(cpu=float(cpu), memory_gib=float(memory)))
-        self.plant(made, ("undersized_sku",), {"vmSize": "Standard_D8as_v5"})
+        self.office(made, Need(cpu=float(cpu), memory_gib=float(memory)), nodes=nodes)
+        self.plant(made, ("undersized_sku",), {"vmSize": "Standard_D8s_v5"})
 
     def large_nodes_for_trials(self, name: str) -> None:
-        """Plant trials that use most of half a machine more than half a machine has."""
-        made = self.cluster(name, "Standard_D16ds_v5", most=2)
-        cpu, memory = self.rng.uniform(8.5, 11), self.rng.uniform(18, 24)
-        self.sweeps(made, Need(cpu=float(cpu), memory_gib=float(memory)), policy="MedianStopping")
-        self.plant(made, ("serial_training",), {"vmSize": "Standard_D8as_v5"})
+        """Plant trials that use somewhat more than half of a machine."""
+        made = self.cluster(name, "Standard_D16ds_v5", most=20)
+        cpu, memory = self.rng.uniform(8.5, 11), self.rng.uniform(10, 15)
+        need = Need(cpu=float(cpu), memory_gib=float(memory))
+        self.sweeps(made, need, nodes=2, policy="MedianStopping")
+        self.plant(made, ("serial_training",), {"vmSize": "Standard_D8s_v5"})
 
     def trials_without_policy(self, name: str) -> None:
         """Plant sweeps that end no trial early."""

@@ -56,10 +56,10 @@ def _price(sku: str, vcpus: int, memory: float, per_hour: float, gpus: int = 0) 
 PRICES = (
     _price("Standard_DS3_v2", 4, 14, 0.272),
     _price("Standard_DS4_v2", 8, 28, 0.545),
+    _price("Standard_DS12_v2", 4, 28, 0.379),
     _price("Standard_D4ds_v5", 4, 16, 0.27),
     _price("Standard_D8ds_v5", 8, 32, 0.54),
     _price("Standard_D8s_v5", 8, 32, 0.46),
-    _price("Standard_D8as_v5", 8, 32, 0.412),
     _price("Standard_D16ds_v5", 16, 64, 1.08),
     _price("Standard_E4ds_v5", 4, 32, 0.346),
     _price("Standard_E8ds_v5", 8, 64, 0.692),
@@ -166,7 +166,7 @@ class Maker:
                 "start_seconds": 150,
                 "eviction_per_node_hour": 0.01,
                 "deployment_cpu_at_rest": round(float(self.rng.uniform(1, 4)), 2),
-                "request_cpu_share": round(float(self.rng.uniform(0.75, 0.95)), 2),
+                "request_cpu_share": round(float(self.rng.uniform(0.88, 1.0)), 2),
             },
             "telemetry": {
                 "missing_fraction": 0.02,
@@ -237,7 +237,7 @@ class Maker:
             length = minutes * 60 * float(self.rng.uniform(0.85, 1.15))
             self.job(made, at, length, need, nodes=nodes, kind=kind, saved=saved)
 
-    def sweeps(self, made: Arm, need: Need, *, policy: str | None = None) -> None:
+    def sweeps(self, made: Arm, need: Need, *, nodes: int = 1, policy: str | None = None) -> None:
         """Two sweeps a week of some trials each, all submitted at once."""
         for week in range(self.days // 7):
             for weekday in (1, 3):
@@ -245,7 +245,8 @@ class Maker:
                 name = f"sweep-{made['name']}-{week}-{weekday}"
                 for _ in range(int(self.rng.integers(6, 10))):
                     seconds = float(self.rng.uniform(2400, 5400))
-                    self.job(made, at, seconds, need, kind="sweep", sweep=name, policy=policy)
+                    trial: Arm = {"kind": "sweep", "sweep": name, "policy": policy}
+                    self.job(made, at, seconds, need, nodes=nodes, **trial)
 
     def job(  # noqa: PLR0913 - the columns of a job
         self,

@@ -110,7 +110,8 @@ def judged_pools(seed: int, folder: Path) -> Pools:
     (folder / "optimizer.toml").write_text(f"[analysis]\nlookback_days = {SEEN_DAYS}\n")
     with emulator(folder / "estate") as azure:
         cli = Cli(azure, folder.resolve() / "home", folder)
-        cli("collect")
+        if not (folder / "home" / "lake").exists():
+            cli("collect")
         said = json.loads(cli("findings", "--json"))
     now = utc(made.estate.manifest["now_utc"])
     after = made.estate

@@ -32,13 +32,13 @@ class Serving(Maker):
         """Plant more instances than an even load needs."""
         at_once = int(self.rng.integers(4, 9))
         made = self.deployment(name, instances=int(self.rng.integers(4, 8)), at_once=at_once)
-        load = float(self.rng.uniform(0.2, 0.7)) * at_once
+        load = float(self.rng.uniform(0.3, 0.7)) * at_once
         self.asked(made, self._even(load), service_ms=float(self.rng.uniform(150, 500)))
         self.plant(made, ("oversized_deployment",), {"capacity": math.ceil(2 * load / at_once)})
 
     def fixed_for_peak(self, name: str) -> None:
         """Plant as many instances at night as the day's peak needs."""
-        count, at_once = int(self.rng.integers(4, 8)), int(self.rng.integers(6, 12))
+        count, at_once = int(self.rng.integers(4, 8)), int(self.rng.integers(12, 25))
         made = self.deployment(name, instances=count, at_once=at_once)
         peak = float(self.rng.uniform(0.55, 0.65)) * count * at_once
         self.asked(made, self._office_hours(0.05 * peak, peak), service_ms=300.0)
@@ -69,7 +69,7 @@ class Serving(Maker):
 
     def busy_minutes(self, name: str) -> None:
         """Make a deployment with a low mean that needs all it has for five minutes an hour."""
-        count, at_once = 4, int(self.rng.integers(6, 12))
+        count, at_once = 4, int(self.rng.integers(12, 25))
         made = self.deployment(name, instances=count, at_once=at_once)
         load = np.full(self.days * _MINUTES_PER_DAY, 0.05 * at_once)
         begin = 5 * int(self.rng.integers(0, 12))
@@ -82,7 +82,7 @@ class Serving(Maker):
         self, name: str, rules: list[Arm], detectors: tuple[str, ...], why: str = ""
     ) -> None:
         """A deployment with room for five times its usual peak, steered by these rules."""
-        most, at_once = int(self.rng.integers(4, 7)), int(self.rng.integers(6, 12))
+        most, at_once = int(self.rng.integers(4, 7)), int(self.rng.integers(12, 25))
         made = self.deployment(name, instances=1, at_once=at_once)
         self.resources.append(autoscale_document(made, least=1, most=most, rules=rules))
         peak = float(self.rng.uniform(1.2, 1.8)) * at_once

@@ -413,12 +413,14 @@ def deployment_features(
         series(name) for name in ("requests_per_minute", "latency_p95_ms", "instances")
     )
     asked = _bridge_short(asked)
+    if not np.isnan(instances).all():
+        instances = _without_dips(_bridge(instances, instances)[0])
     return DeploymentFeatures(
         resource=resource,
         window=window,
         requests_per_minute=asked,
         latency_p95_ms=latency,
-        instances=_bridge(instances, instances)[0] if not np.isnan(instances).all() else instances,
+        instances=instances,
         demand=_demand(frames, resource, window, asked, latency, instances),
     )
 
@@ -510,6 +512,18 @@ def _bridge_short(values: Floats) -> Floats:
         return values
     filled, unknown = _bridge(values, values)
     return np.where(unknown, np.nan, filled)
+
+
+def _without_dips(counts: Floats) -> Floats:
+    """Fill dips of a count of machines that are too short to be real, up to their lower side.
+
+    Each instance tells of itself, so one sample that got lost looks like one instance less; none
+    goes and is there again within minutes.
+    """
+    from scipy.ndimage import grey_closing  # noqa: PLC0415 - a tenth of a second of import
+
+    filled: Floats = grey_closing(counts, size=(BRIDGED_MINUTES + 1,), mode="nearest")
+    return filled
 
 
 def instance_features(

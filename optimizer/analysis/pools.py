@@ -13,7 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from optimizer.analysis.case import NOTHING_FELT, SECONDS_PER_DAY, Case, Saving
-from optimizer.analysis.commitments import HOURS_PER_DAY, flexibility_ratio, held_level
+from optimizer.analysis.commitments import (
+    HOURS_PER_DAY,
+    flexibility_ratio,
+    held_level,
+    plan_covers,
+)
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.features import CostLine
 from optimizer.analysis.rate_savings import pays_by_the_hour, under_commitment
@@ -46,6 +51,8 @@ class PoolCase(Case[PoolSettings]):
     """What a reserved hour of one unit costs, by term."""
     held: float = 0.0
     """Units that commitments cover already."""
+    plan_applies: bool = False
+    """The bill shows that a savings plan covers machines of Azure Machine Learning."""
     rates: Rates
     _hours: dict[tuple[str, Any], Floats] = field(repr=False, default_factory=dict)
     """Worked out once for all choices of changes."""
@@ -227,7 +234,9 @@ def pools_of(
         if case.resource.sku and round(case.window.days) > 0:
             place = _subscription(case.resource), case.resource.region
             nearby.setdefault(place, []).append(case)
-    billing = _Billing(lines)
+    every = tuple(lines)
+    billing = _Billing(every)
+    plan_applies = plan_covers(None, (line.pricing_model for line in every))
     resources: dict[str, Resource] = {}
     pools: dict[str, PoolCase] = {}
     refused: dict[str, str] = {}
@@ -252,6 +261,7 @@ def pools_of(
                 neighbours=tuple(neighbours),
                 chosen={},
                 terms=terms,
+                plan_applies=plan_applies,
                 rates=rates,
                 rate=rate,
                 calibration=None,

@@ -104,12 +104,15 @@ def cpu_of(per_minute: Floats, demand: Demand, instances: Floats | float) -> Flo
 def fitted_cpu(cpu: Floats, requests_per_instance: Floats) -> tuple[float, float] | None:
     """Return CPU at rest and CPU for one request a minute, by least squares over hours.
 
-    None where hours are too few or too alike to tell the two apart.
+    Where hours are too alike to tell the two apart all of it is put down to requests: on fewer
+    instances, each with more of them, CPU is then rather less than that. None: too few hours.
     """
     known = ~np.isnan(cpu) & ~np.isnan(requests_per_instance)
     cpu, asked = cpu[known], requests_per_instance[known]
-    if cpu.size < 24 or np.ptp(asked) <= 0.1 * max(asked.max(initial=0.0), 1e-9):  # noqa: PLR2004
+    if cpu.size < 24 or asked.max() <= 0:  # noqa: PLR2004
         return None
+    if np.ptp(asked) <= 0.1 * asked.max():
+        return 0.0, float(cpu.mean() / asked.mean())
     slope, rest = np.polyfit(asked, cpu, 1)
     return max(float(rest), 0.0), max(float(slope), 0.0)
 
@@ -148,11 +151,21 @@ def autoscaled(per_minute: Floats, demand: Demand, rules: AutoscaleRules) -> Flo
     return np.repeat(counts, WINDOW_MINUTES)
 
 
+def serving(counts: Floats) -> Floats:
+    """Return the instances that take requests in each five minutes, of those that are paid.
+
+    One that is added is paid from then on and begins to serve in the five minutes after.
+    """
+    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    ready: Floats = np.minimum(steps, np.concatenate((steps[:1], steps[:-1])))
+    return ready
+
+
 def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limits) -> float:
     """Return the share of five minutes with requests in which P95 of waiting is over the limit."""
     asked = windows(per_minute)
     load = asked / 60 * demand.service_seconds
-    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    steps = serving(counts)
     late = np.zeros(asked.size, np.bool_)
     for count in np.unique(steps):
         mine = steps == count
@@ -178,7 +191,7 @@ def in_time(
 def waiting_minutes(per_minute: Floats, counts: Floats, demand: Demand) -> float:
     """Return what all requests wait together; infinite where they are too many at any time."""
     asked = windows(per_minute)
-    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
+    steps = serving(counts)
     total = 0.0
     for count in np.unique(steps[asked > 0]):
         mine = asked[(steps == count) & (asked > 0)]

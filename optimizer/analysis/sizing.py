@@ -71,13 +71,18 @@ def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
     ratio = then.vcpus / now.vcpus
     averages = at_work.scaled_mean(min(mean, at_work.mean))
     if ratio >= 1:
-        pegged = float(averages.minutes[SHARES >= PEGGED].sum() / averages.minutes.sum())
+        pegged, at_times = (_pegged(use) for use in (averages, at_work))
         return Stretch(
-            best=1 - pegged * (1 - 1 / ratio), likely=1 - pegged * (1 - ratio**-0.5), worst=1.0
+            best=1 - at_times * (1 - 1 / ratio), likely=1 - pegged * (1 - ratio**-0.5), worst=1.0
         )
     worst = _bottleneck(at_work, ratio * HEADROOM)
     likely = min(_bottleneck(averages, ratio * HEADROOM), worst)
     return Stretch(best=min(_bottleneck(averages, ratio), likely), likely=likely, worst=worst)
+
+
+def _pegged(use: Histogram) -> float:
+    """Return the share of minutes in which all CPUs were in use."""
+    return float(use.minutes[SHARES >= PEGGED].sum() / use.minutes.sum())
 
 
 def _bottleneck(use: Histogram, limit: float) -> float:

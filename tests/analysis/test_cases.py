@@ -3,7 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.analysis.clusters import ClusterCase, fit_physics
+from optimizer.analysis.clusters import (
+    DEFAULT_START_SECONDS,
+    ClusterCase,
+    fit_physics,
+    usual_start,
+)
+from optimizer.analysis.confidence import last_place
+from optimizer.analysis.joint import estimate
 from optimizer.analysis.replay import paid_by
 from tests.analysis import builders
 
@@ -40,3 +47,43 @@ def test_a_late_node_idles_for_less_under_a_shorter_idle_time() -> None:
     settings = (case.settings, replace(case.settings, idle_seconds=300))
     extra = [late.outcome(each).paid_per_start - physics.start_seconds for each in settings]
     assert extra == [1800, 150]
+
+
+def test_a_job_of_three_nodes_waits_once() -> None:
+    # One job of three nodes a day; all three come up within the same four minutes.
+    day = [3.0] * 60 + [0.0] * 1380
+    case = builders.cluster(day * DAYS, idle_minutes=2, start_minutes=4)
+    warm = replace(case.settings, min_nodes=3)
+    effects = case.effects(case.settings, warm)
+    months = DAYS * 24 / 730
+    assert effects.extra_restarts_per_month == pytest.approx(3 * DAYS / months)
+    assert effects.extra_waiting_minutes_per_month == pytest.approx(4 * DAYS / months)
+    preparing = np.tile(np.repeat([0.0, 3.0], [1436, 4]), DAYS)
+    seen = replace(case.features, preparing=preparing)
+    assert fit_physics(seen, case.levels, None).wait_seconds == pytest.approx(240)
+
+
+def test_a_cluster_that_never_started_a_node_is_told_by_others() -> None:
+    seen, kept = case_of(idle_minutes=2), builders.cluster([1.0] * 1440 * DAYS, min_nodes=1)
+    clusters = [(case.features, case.levels) for case in (seen, kept)]
+    assert usual_start(clusters) == pytest.approx(240, rel=0.01)
+    assert usual_start(clusters[1:]) == DEFAULT_START_SECONDS
+    told = fit_physics(*clusters[1], None, usual_seconds=200.0)
+    assert told.wait_seconds == pytest.approx(200)
+
+
+def test_what_an_abandoned_compute_costs_is_as_sure_as_its_bill() -> None:
+    # 0.90 a day for disk, address and load balancer, each told to 1e-4: ±1.5e-4 a day.
+    case = builders.instance([-1] * 1440 * 35)
+    case = replace(case, standing_per_day=0.9, standing_error_per_day=1.5e-4)
+    found = estimate(case.saving(replace(case.settings, deleted=True)))
+    month = 730 / 24
+    assert found.p50 == pytest.approx(0.9 * month)
+    assert (found.p50 - found.p10, found.p90 - found.p50) == pytest.approx((1.5e-4 * month,) * 2)
+
+
+def test_the_last_place_of_a_bill_is_read_off_its_lines() -> None:
+    assert last_place([0.6123, 0.12, 0.33]) == pytest.approx(1e-4)
+    assert last_place([12.0, 7.0]) == 1.0
+    assert last_place([1 / 3, 0.5]) == 0.0
+    assert last_place([]) == 0.0

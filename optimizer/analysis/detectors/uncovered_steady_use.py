@@ -20,6 +20,14 @@ from optimizer.analysis.forecast import DAYS_PER_WEEK, HourlyForecast, forecast_
 from optimizer.analysis.pools import PoolCase
 from optimizer.model import Effort, How, Kind, Level, Source
 
+_WITHOUT_PLAN = (
+    "unknown: Azure does not say whether a savings plan covers Azure Machine Learning, and your "
+    "bill shows none that does"
+)
+_WITH_PLAN = (
+    "not compared: your bill shows that a savings plan covers Azure Machine Learning; never buy "
+    "both for the same hours"
+)
 _AZURE_TERMS = {"1y": "P1Y", "3y": "P3Y"}
 _THIRDS = (1 / 6, 1 / 2, 5 / 6)
 """The middles of three equally likely ranges: what they use on average is the expectation."""
@@ -141,6 +149,7 @@ class UncoveredSteadyUse(Detector[PoolCase]):
                 "forecast_utilisation": None if expected is None else round(expected, 3),
                 "forecast_days": self.backtest_horizon_days,
                 "forecast_method": ahead.method if ahead else None,
+                "savings_plan": _WITH_PLAN if case.plan_applies else _WITHOUT_PLAN,
             },
             effort=Effort.PURCHASE,
             risk=Level.HIGH if bought.worst_per_hour < 0 else Level.MEDIUM,
