@@ -58,7 +58,7 @@ BIG = cluster(
     WS, "gpu-big", sku=GPU_SKU, minimum=2, maximum=9, idle="PT2H", tags={"team": "vision"}
 )
 BIG["identity"] = {
-    "type": "SystemAssigned, UserAssigned",
+    "type": "SystemAssigned,UserAssigned",
     "principalId": "55555555-5555-5555-5555-555555555555",
     "tenantId": "66666666-6666-6666-6666-666666666666",
     "userAssignedIdentities": {IDENTITY: {"principalId": "p", "clientId": "c"}},

@@ -244,7 +244,7 @@ def test_a_new_cluster_is_the_old_one_but_for_what_is_changed(
         assert inner_of(new)[name] == inner_of(old)[name]
     assert new["tags"] == {"team": "vision", "optimizer:replaces": "gpu-big"}
     assert new["identity"] == {
-        "type": "SystemAssigned, UserAssigned",
+        "type": "SystemAssigned,UserAssigned",
         "userAssignedIdentities": {IDENTITY: {}},
     }
     assert inner_of(old)["scaleSettings"] == {
