@@ -221,16 +221,16 @@ LOCKED = "The scope '/x' cannot perform write operation because '/x' is locked."
 NO_CORES = "Operation results in exceeding quota limits of Core."
 NO_NODES = "We do not have sufficient capacity for the requested VM size."
 WRITE = "microsoft.machinelearningservices/workspaces/computes/write"
-REFUSED = [
+LIFT = "a lock forbids it: whoever holds the lock must lift it first."
+ASK = "ask for a role that holds it, such as that of docs/roles/operator.json."
+REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"status": 409, "code": "ScopeLocked", "message": LOCKED},
-        f"Azure answered 409 for {{id}} (ScopeLocked): {LOCKED[:-1]}; "
-        "a lock forbids it: whoever holds the lock must lift it first.",
+        f"Azure answered 409 for {{id}} (ScopeLocked): {LOCKED[:-1]}; {LIFT}",
     ),
     (
         {"status": 403},
-        f"This account may not perform action '{WRITE}' on {{id}}: "
-        "ask for a role that holds it, such as that of docs/roles/operator.json.",
+        f"This account may not perform action '{WRITE}' on {{id}}: {ASK}",
     ),
     (
         {"fail_lro": True, "code": "ClusterCoreQuotaReached", "message": NO_CORES},
