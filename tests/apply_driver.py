@@ -85,7 +85,14 @@ def main(plan: str, ledger_url: str, moment: str, number: str) -> None:
     """Apply the plan, or die on the way."""
     reaper = Reaper(moment, int(number))
     door = MortalDoor(Arm(Access(load_settings(os.environ).azure)), reaper)
-    apply_here(load(Path(plan)), door, Ledger(ledger_url), on_outcome=lambda _: reaper.at("told"))
+    loaded = load(Path(plan))
+    apply_here(
+        loaded,
+        door,
+        Ledger(ledger_url),
+        known=[{"id": step.resource_id} for step in loaded.steps],
+        on_outcome=lambda _: reaper.at("told"),
+    )
 
 
 if __name__ == "__main__":

@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
+from optimizer import pipeline
 from optimizer.azure.connect import connect
 from optimizer.azure.doctor import check
 from optimizer.azure.roles import OPERATOR, READER, missing
-from optimizer.collectors.collect import collect
-from optimizer.config import AzureSettings
+from optimizer.config import AzureSettings, load_settings
 from optimizer.emulator.permissions import needed_action
 from optimizer.model import How
 from optimizer.remediation.outcomes import Status
 from optimizer.remediation.requirements import permissions
-from optimizer.store.lake import Lake
 from tests.changes import (
     DOCUMENTS,
     KEPT,
@@ -97,9 +96,7 @@ def test_a_reader_collects_everything_and_needs_every_action(
     holding: Start, tmp_path: Path
 ) -> None:
     reader = holding("reader")
-    report = collect(
-        connect(settings(reader)), Lake(tmp_path / "lake"), lookback_days=21, progress=_quiet
-    )
+    report = pipeline.collect(load_settings(reader.environment, home=tmp_path), progress=_quiet)
     assert [problem for problem in report.problems if problem.permission] == []
     tuple(check(connect(settings(reader)), ()))
     asked = {
@@ -135,7 +132,7 @@ def test_a_reader_changes_nothing_and_is_told_what_it_lacks(
     run = apply_here(plan_of(), arm, new_ledger(tmp_path))
     assert [outcome.status for outcome in run.outcomes] == [Status.FAILED] * 3
     assert run.outcomes[0].detail == (
-        "This account may not perform action 'Microsoft.MachineLearningServices/workspaces/computes"
+        "This account may not perform action 'microsoft.machinelearningservices/workspaces/computes"
         f"/write' on {KEPT['id'].lower()}: ask for a role that holds it, such as that of "
         "docs/roles/operator.json."
     )
@@ -181,6 +178,6 @@ def test_the_doctor_finds_nothing_missing_where_all_is_allowed(small: Emulator) 
 
 def test_what_an_operator_alone_lacks_is_a_failed_check(holding: Start) -> None:
     found = {each.name: each for each in check(connect(settings(holding("operator"))), ())}
-    (roles,) = (each for name, each in found.items() if name.startswith("Sign-in"))
-    assert roles.ok is False  # the list of subscriptions is the first question
-    assert "Microsoft.Resources/subscriptions/read" in roles.detail
+    workspaces = found[f"Workspaces of {SUBSCRIPTION}"]
+    assert workspaces.ok is False
+    assert "Microsoft.MachineLearningServices/workspaces/read" in workspaces.detail
