@@ -428,7 +428,7 @@ def scenarios(  # noqa: PLR0913 - each may be left to its default
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the presets with the most that can be saved within your limits.
+    """Compare presets with the most that your limits allow.
 
     Beneath them stands the front: how much more saving more waiting buys. Every line is one joint
     replay, so no saving counts twice. `optimizer plan` with the same limits plans the best.
