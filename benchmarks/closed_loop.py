@@ -31,9 +31,6 @@ from optimizer.units import HOURS_PER_MONTH, iso_utc, seconds_from_iso, utc
 
 RESULTS = Path(__file__).parent / "results"
 
-BILLING_SETTLES_HOURS = 48
-"""What the product takes to be still incomplete on the bill."""
-
 
 class LoopError(OptimizerError):
     """A step of the loop ended with an error."""
@@ -70,7 +67,7 @@ class Row:
     level: str
     measured_per_month: Interval | None
     true_settled_per_month: float
-    """As `true_per_month`, over the days whose bill had settled when it was measured."""
+    """As `true_per_month`, over the days of the report that it was measured in."""
     why: str
 
     @property
@@ -286,10 +283,11 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
         optimizer("collect")
         verified = json.loads(optimizer("verify", "--json"))
         again = json.loads(optimizer("findings", "--json"))
-        truth = _Truth.after(applied, days)
+        reported = _reported(verified["claims"], applied.now_utc, days)
+        truth = _Truth.after(applied, days, reported)
     with emulator(estate) as old:
         old.advance(24 * days)
-        unchanged = _Truth.after(old, days)
+        unchanged = _Truth.after(old, days, reported)
         observed = utc(findings["window"]["start_utc"]), utc(findings["window"]["end_utc"])
         spent = old.bill(*observed)
     copy = work / "recommended_from_the_start"
@@ -402,19 +400,31 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def _reported(
+    claims: Sequence[Mapping[str, Any]], now_utc: datetime, days: int
+) -> tuple[datetime, datetime]:
+    """Return the stretch that the claims were measured over; all of it where none was."""
+    reports = [claim["report"] for claim in claims if claim["report"]]
+    if not reports:
+        return now_utc, now_utc + timedelta(days=days)
+    starts, ends = ([report[end] for report in reports] for end in ("start", "end"))
+    return utc(f"{min(starts)}T00:00:00Z"), utc(f"{max(ends)}T00:00:00Z")
+
+
 @dataclass(frozen=True, slots=True)
 class _Truth:
-    """What each compute cost in the days since the plan, whole and settled, a month."""
+    """What each compute cost since the plan, and in the days of the report, a month."""
 
     whole: Mapping[str, float]
     settled: Mapping[str, float]
 
     @classmethod
-    def after(cls, played: Emulator, days: int) -> "_Truth":
+    def after(cls, played: Emulator, days: int, reported: tuple[datetime, datetime]) -> "_Truth":
         start = played.now_utc
-        whole = timedelta(days=days)
-        settled = whole - timedelta(hours=BILLING_SETTLES_HOURS)
-        return cls(*(_per_month(played, start, length) for length in (whole, settled)))
+        return cls(
+            _per_month(played, start, start + timedelta(days=days)),
+            _per_month(played, *reported),
+        )
 
     def less(self, other: "_Truth", key: str) -> tuple[float, float]:
         """Return what `other` costs less a month: over all days, and over the settled ones."""
@@ -424,9 +434,9 @@ class _Truth:
         )
 
 
-def _per_month(played: Emulator, start: datetime, length: timedelta) -> dict[str, float]:
-    months = length / timedelta(hours=HOURS_PER_MONTH)
-    return {key: amount / months for key, amount in played.bill(start, start + length).items()}
+def _per_month(played: Emulator, start: datetime, end: datetime) -> dict[str, float]:
+    months = (end - start) / timedelta(hours=HOURS_PER_MONTH)
+    return {key: amount / months for key, amount in played.bill(start, end).items()}
 
 
 def _row(

@@ -408,7 +408,7 @@ def apply(
         PlanError: the plan cannot be used; nothing was changed.
         AzureError: Azure gave no answer; the same command carries on.
     """
-    estate = read_estate(settings)
+    estate = read_estate(settings, reach_back=timedelta(days=MAX_BASELINE_DAYS))
     connection = connect(settings.azure)
     run = applying.apply(
         plan,
@@ -416,11 +416,7 @@ def apply(
         ledger=Ledger(settings.ledger_url),
         who=who,
         known_resources=estate.resources.keys(),
-        baseline=freeze(
-            read_estate(settings, reach_back=timedelta(days=MAX_BASELINE_DAYS)),
-            plan.steps,
-            code_version=_code_version(),
-        ),
+        baseline=freeze(estate, plan.steps, code_version=_code_version()),
         on_outcome=on_outcome,
         confirmed=confirmed,
         rules=applying.Rules(

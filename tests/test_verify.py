@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from optimizer.analysis.assemble import Bill, Estate
@@ -13,7 +15,10 @@ from optimizer.analysis.case import Case
 from optimizer.analysis.features import CostLine
 from optimizer.analysis.rate_savings import rate_savings
 from optimizer.analysis.rates import Rates
+from optimizer.analysis.work import NO_RUNS, Runs
 from optimizer.catalogue import Catalogue
+from optimizer.config import load_settings
+from optimizer.errors import ConfigError
 from optimizer.model import Attribution, Claim, ClusterSettings, Estimate, How, Json
 from optimizer.remediation.baseline import freeze, thaw
 from optimizer.remediation.causes import Signs, Standing, cause
@@ -650,3 +655,55 @@ def test_where_an_event_is_meant() -> None:
     for where in ("", "it", "IT", "ws", ID.upper(), WORKSPACE):
         assert replace(event, where=where).touches(resource)
     assert not replace(event, where="other").touches(resource)
+
+
+def test_events_come_from_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "optimizer.toml"
+    file.write_text(
+        "[[verify.events]]\nstart = 2026-05-01\nuntil = 2026-05-03\nwhere = 'it'\n"
+        "reason = 'migration'\n[[verify.events]]\nstart = 2026-06-01\nreason = 'new team'\n"
+    )
+    passed, lasting = load_settings({}, file=file).verify.events
+    assert (passed.start, passed.until, passed.where) == (date(2026, 5, 1), date(2026, 5, 3), "it")
+    assert (lasting.until, lasting.where, lasting.reason) == (None, "", "new team")
+    file.write_text(
+        "[[verify.events]]\nstart = 2026-05-01\nuntil = 2026-04-03\nreason = 'migration'\n"
+    )
+    with pytest.raises(ConfigError, match="until 2026-04-03 lies before start 2026-05-01"):
+        load_settings({}, file=file)
+
+
+def runs(*each: tuple[int, str]) -> Runs:
+    """Return runs of eight hours on two nodes, by day and experiment."""
+    start = np.array([n * 86_400 + 8 * 3600 for n, _ in each], dtype=np.int64)
+    words = np.full(len(each), "command")
+    return replace(
+        NO_RUNS,
+        start=start,
+        end=start + 8 * 3600,
+        nodes=np.full(len(each), 2, dtype=np.int64),
+        experiment=np.array([name for _, name in each]),
+        kind=words,
+        status=words,
+        limit_minutes=np.full(len(each), np.nan),
+        unended_sweep=np.full(len(each), ""),
+    )
+
+
+def test_new_work_and_another_size_are_suggested_as_events_until_they_are_dated() -> None:
+    days = BEFORE + 31
+    worked = [(n, "train") for n in range(BEFORE)] + [(n, "score") for n in range(BEFORE, days)]
+    case = cluster(SHIFT * days, runs=runs(*worked), sku="Standard_D4s_v5")
+    case = with_document(case, MIN_NODES, 0)
+    lines = bill_of(case, {"min_nodes": 2}, days=days)
+    before = cluster(SHIFT * BEFORE, runs=runs(*worked[:BEFORE]), min_nodes=2)
+    steps = [step(resource_id=ID, setting=MIN_NODES, after=0)]
+    known: Json = json.loads(json.dumps(freeze(estate([before], lines[:BEFORE], days=28), steps)))
+    made = (change(MIN_NODES, 2, 0), known)
+    seen = estate([case], lines, days=days)
+    assert verify(seen, [made], currency="USD").suggested_events == (
+        "it was Standard_D2_v3 and is Standard_D4s_v5.",
+        "it runs experiments that it did not have, from 2026-06-29 on: score.",
+    )
+    event = Event(start=day(BEFORE), until=None, where="it", reason="a new team")
+    assert verify(seen, [made], currency="USD", events=[event]).suggested_events == ()
