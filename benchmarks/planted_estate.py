@@ -83,7 +83,7 @@ class Faults(Serving):
 
     def starved(self, name: str) -> None:
         """Plant work for eight CPUs on a machine with memory enough and four."""
-        nodes = int(self.rng.integers(4, 9))
+        nodes = int(self.rng.integers(8, 13))
         made = self.cluster(name, "Standard_DS12_v2", most=nodes + 2)
         cpu, memory = self.rng.uniform(7, 8), self.rng.uniform(18, 24)
         self.office(made, Need(cpu=float(cpu), memory_gib=float(memory)), nodes=nodes)
