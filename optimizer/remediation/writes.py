@@ -128,10 +128,6 @@ class Write(ABC):
         """
         return {"value": seen.value, "put": dict(move.put)} if move.put else {"value": seen.value}
 
-    def watched(self, move: Move) -> str:
-        """Return the resource on which Azure's operation goes on, from the write to its end."""
-        return move.resource_id
-
     def told(self, move: Move) -> str:  # noqa: ARG002 - most have nothing to add
         """Return what people must know once it is made; mostly empty."""
         return ""
@@ -270,9 +266,6 @@ class _Beside(Write):
             door.put(move.put["resource_id"], move.put["document"])
         else:
             door.delete(move.put["resource_id"], underlyingResourceAction="Delete")
-
-    def watched(self, move: Move) -> str:
-        return str(move.put["resource_id"])
 
     def told(self, move: Move) -> str:
         old, new = (i.rpartition("/")[2] for i in (move.resource_id, move.put["resource_id"]))
