@@ -98,6 +98,11 @@ class Calendar:
     tags: Mapping[str, str] = field(default_factory=dict)
     """The tag of each workspace that has one, by its id in lower case."""
 
+    @property
+    def always(self) -> bool:
+        """Whether changes may be made everywhere at all times."""
+        return not self.windows and not self.tags
+
     def why_closed(self, resource_id: str, at_utc: datetime) -> str | None:
         """Return why nothing may be changed there now, and when it may; None where it may."""
         workspace_id = "/".join(resource_id.lower().split("/")[:9])

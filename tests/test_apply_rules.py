@@ -193,6 +193,14 @@ def test_what_has_not_ended_is_pending_and_the_rest_goes_on(ledger: Ledger) -> N
     ]
 
 
+def test_nothing_more_is_asked_of_a_resource_that_has_not_ended(ledger: Ledger) -> None:
+    door = Undecided()
+    both = (finding(KEPT, MIN_NODES, 0), finding(KEPT, IDLE_TIME, "PT5M"))
+    run = apply_here(plan_of(both), door, ledger)
+    assert statuses(run) == [Status.PENDING, Status.SKIPPED]
+    assert run.outcomes[1].detail == ("A change of the same resource before it has not ended yet.")
+
+
 def test_the_same_command_looks_again_and_writes_nothing_twice(ledger: Ledger) -> None:
     door = Undecided()
     first = apply_here(plan_of(), door, ledger)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from optimizer.remediation.apply import MAX_STEPS
 from optimizer.remediation.plan import load
 from optimizer.store.ledger import Ledger
 from optimizer.store.memory import recall
+from optimizer.units import utc
 from tests.conftest import Emulator
 from tests.ledgers import RUN, STEP, meddle
 from tests.postgres import free_port
@@ -464,6 +466,37 @@ def test_apply_is_a_dry_run_then_changes_and_rollback_puts_back(
     assert optimizer("history", "--check", "--json").document["fits"] is True
     assert {outcome["status"] for outcome in back.document["outcomes"]} == {"done"}
     assert run["id"] in optimizer("history").out
+
+
+def test_a_plan_waits_for_a_second_person_and_for_its_window(
+    home: Path, optimizer: Run, estate: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "plan.json"
+    optimizer("plan", "--out", file)
+    writes = _writes(estate)
+    monkeypatch.setenv("OPTIMIZER_USER", "ana")
+    alone = optimizer("apply", file, "--yes", "--require-approval")
+    assert (alone.code, "needs a second person to approve it" in alone.err) == (1, True)
+
+    monkeypatch.setenv("OPTIMIZER_USER", "ben")
+    given = optimizer("approve", file, "--comment", "agreed", "--hours", "1", "--json").document
+    assert (given["who"], given["comment"]) == ("ben", "agreed")
+    assert given["plan_digest"] == load(file).digest
+    assert utc(given["until_utc"]) - utc(given["at_utc"]) == timedelta(hours=1)
+
+    monkeypatch.setenv("OPTIMIZER_USER", "ana")
+    monkeypatch.setenv("OPTIMIZER_REQUIRE_APPROVAL", "true")
+    monkeypatch.setenv("OPTIMIZER_MAINTENANCE", "Sat 00:00-06:00")  # it is Monday midnight there
+    early = optimizer("apply", file, "--yes", "--parallel", "2")
+    assert early.code == 1
+    assert early.out.count("the next opens on Sat 2026-01-31 00:00 UTC") == len(load(file).steps)
+    assert _writes(estate) == writes
+
+    monkeypatch.setenv("OPTIMIZER_MAINTENANCE", "Mon 00:00-06:00")
+    run = optimizer("apply", file, "--yes", "--json").document
+    assert {outcome["status"] for outcome in run["outcomes"]} == {"done"}
+    assert run["who"] == "ana"
+    assert optimizer("rollback", run["id"]).code == 0
 
 
 def _writes(estate: Emulator) -> dict[str, int]:

@@ -14,9 +14,9 @@ from optimizer.azure.doctor import check
 from optimizer.azure.roles import OPERATOR, READER, missing
 from optimizer.config import AzureSettings, load_settings
 from optimizer.emulator.permissions import needed_action
-from optimizer.model import How
 from optimizer.remediation.outcomes import Status
 from optimizer.remediation.requirements import permissions
+from optimizer.remediation.writes import KINDS
 from tests.changes import (
     DOCUMENTS,
     KEPT,
@@ -86,7 +86,7 @@ def test_the_files_are_the_roles_of_the_code(name: str, actions: tuple[str, ...]
 def test_the_operator_may_do_what_plans_ask_for_and_nothing_else() -> None:
     kinds = ("/workspaces/w/computes/c", "/workspaces/w/onlineendpoints/e/deployments/d")
     asked = {
-        action for how in (How.PATCH, How.ACTION) for of in kinds for action in permissions(how, of)
+        action for how, setting in KINDS for of in kinds for action in permissions(how, of, setting)
     }
     waiting = {"Microsoft.MachineLearningServices/locations/computeOperationsStatus/read"}
     assert set(OPERATOR) == asked | waiting

@@ -42,10 +42,18 @@ READER = (
 """To collect. Those that end in `/action` are questions too: Azure asks them by POST."""
 
 OPERATOR = (
+    "Microsoft.Insights/autoscaleSettings/delete",
+    "Microsoft.Insights/autoscaleSettings/read",
+    "Microsoft.Insights/autoscaleSettings/write",
     f"{_ML}/locations/computeOperationsStatus/read",
+    _COMPUTES + "/delete",
     _COMPUTES + "/read",
+    _COMPUTES + "/start/action",
+    _COMPUTES + "/stop/action",
     _COMPUTES + "/updateIdleShutdownSetting/action",
     _COMPUTES + "/write",
+    f"{_ML}/workspaces/jobs/read",
+    _DEPLOYMENTS + "/delete",
     _DEPLOYMENTS + "/read",
     _DEPLOYMENTS + "/write",
 )

@@ -221,6 +221,8 @@ class _Crew:
     called_off: Event = field(default_factory=Event)
     """Set once nothing new is to be begun."""
     failures: int = 0
+    stuck: set[str] = field(default_factory=set)
+    """Resources with a change that Azure has not ended: another would only be refused."""
     _telling: Lock = field(default_factory=Lock)
 
     def walk(self, moves: Iterable[Move]) -> None:
@@ -251,11 +253,16 @@ class _Crew:
                 return self.hand.look(move, begun, Status.SKIPPED, why_not)
             return self.hand.end(move, Status.SKIPPED, why_not)
         except NotEndedError as error:
+            self.stuck.add(move.resource_id)
             return self.hand.leave_open(move, error)
 
     def _why_not(self, move: Move) -> str | None:
         if self.failures >= MAX_FAILURES:
             return f"{self.failures} steps before it failed."
+        if move.resource_id in self.stuck:
+            return "A change of the same resource before it has not ended yet."
+        if self.calendar.always:
+            return None
         return self.calendar.why_closed(move.resource_id, self.hand.door.now_utc())
 
 

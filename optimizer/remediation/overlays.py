@@ -30,6 +30,8 @@ def overlay_of(setting: str, value: Json) -> Mapping[str, Any] | None:
     {'min_nodes': 0}
     >>> overlay_of("properties.properties.idleTimeBeforeShutdown", "PT60M")
     {'idle_shutdown_minutes': 60}
+    >>> overlay_of("properties.properties", {"vmSize": "S", "vmPriority": "LowPriority"})
+    {'sku': 'S', 'vm_priority': 'low_priority'}
     >>> overlay_of("tags.team", "vision") is None
     True
     """
@@ -66,6 +68,10 @@ def _priority(value: Any) -> dict[str, Any]:
     return {"vm_priority": "low_priority" if low else "dedicated"}
 
 
+def _size_and_priority(value: Any) -> dict[str, Any]:
+    return {"sku": str(value["vmSize"]), **_priority(value["vmPriority"])}
+
+
 def _autoscale(value: Any) -> dict[str, Any]:
     return {"autoscale": AutoscaleRules(least=int(value["minimum"]), most=int(value["maximum"]))}
 
@@ -78,6 +84,7 @@ _FIELDS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "capacity": lambda value: {"instances": int(value)},
     "vmSize": lambda value: {"sku": str(value)},
     "vmPriority": _priority,
+    "properties": _size_and_priority,
     "autoscaleSettings": _autoscale,
     DELETED: lambda value: {"deleted": value == "deleted"},
 }

@@ -1,6 +1,6 @@
 """How each kind of change is seen, made and put back: all that `apply` does not know itself.
 
-A kind stands in `_KINDS` under how its change reaches Azure and the setting it changes. It sees one
+A kind stands in `KINDS` under how its change reaches Azure and the setting it changes. It sees one
 value, makes one write, and says what a ledger must keep so that another write puts it back.
 """
 
@@ -142,7 +142,7 @@ class Write(ABC):
 
 def kind_of(how: How, setting: str) -> Write | None:
     """Return the kind of a change; None: it is none of ours."""
-    return _KINDS.get((how, setting))
+    return KINDS.get((how, setting))
 
 
 def write_of(move: Move) -> Write:
@@ -380,7 +380,7 @@ def _kinds(how: How, settings: Collection[str], kind: Write) -> dict[tuple[How, 
     return {(how, setting): kind for setting in settings}
 
 
-_KINDS: Mapping[tuple[How, str], Write] = {
+KINDS: Mapping[tuple[How, str], Write] = {
     **_kinds(How.PATCH, (*SCALE, CAPACITY), _Patched()),
     **_kinds(How.PATCH, (AUTOSCALE, AUTOSCALE_RULES), _Autoscaled()),
     **_kinds(How.PATCH, (SCHEDULES, f"tags.{REPLACED_BY}"), _Replaced()),
@@ -389,3 +389,4 @@ _KINDS: Mapping[tuple[How, str], Write] = {
     **_kinds(How.ACTION, (RESOURCE,), _Deleted()),
     **_kinds(How.RECREATE, (VM_SIZE, VM_PRIORITY, BOTH), _Beside()),
 }
+"""Every change that is ours to make."""
