@@ -15,7 +15,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -178,8 +178,13 @@ def tried(seed: int, folder: Path) -> tuple[list[Row], list[Row]]:
         rows = [_row(seed, claim, asked, truth) for claim in claims]
         with _prices_cut(Lake(settings.lake)):
             again = pipeline.verify(settings).claims
-        cut = [_row(seed, claim, asked, truth) for claim in again]
+        cut = [_at_cut_prices(_row(seed, claim, asked, truth)) for claim in again]
     return rows, cut
+
+
+def _at_cut_prices(row: Row) -> Row:
+    """Return a row whose truth is worth what it is at the lower prices."""
+    return replace(row, true=row.true * (1 - PRICE_CUT), old=row.old * (1 - PRICE_CUT))
 
 
 class _Truth:
@@ -210,7 +215,8 @@ def scored(rows: Sequence[Row], cut: Sequence[Row]) -> dict[str, dict[str, Any]]
     for row in rows:
         for name in ("all", row.trial, f"{row.trial}: {row.shape}"):
             groups[name].append(row)
-    groups |= {"after a price cut": list(cut)}
+    for row in cut:
+        groups[f"after a price cut: {row.trial}"].append(row)
     return {name: _score(groups[name]) for name in sorted(groups)}
 
 
