@@ -167,8 +167,8 @@ def judged_pools(seed: int, folder: Path) -> Pools:
 def saved(demand: Floats, quantity: int, by_the_hour: float, reserved: float) -> float:
     """Return what so many reserved machines save over hours of so many machines in use.
 
-    >>> saved(np.array([0.5, 2.0]), 1, 1.0, 0.6)
-    0.3
+    >>> saved(np.array([0.5, 2.0]), 1, 1.0, 0.5)
+    0.5
     """
     return float(
         np.minimum(demand, quantity).sum() * by_the_hour - reserved * quantity * demand.size
