@@ -21,13 +21,14 @@ from optimizer.config import load_settings
 from optimizer.errors import ConfigError
 from optimizer.model import Attribution, Claim, ClusterSettings, Estimate, How, Json
 from optimizer.remediation.baseline import freeze, thaw
+from optimizer.remediation.beside import REPLACES
 from optimizer.remediation.causes import Signs, Standing, cause
 from optimizer.remediation.drift import half_width, untouched
 from optimizer.remediation.events import Event
 from optimizer.remediation.outcomes import AppliedChange, ClaimReport, Verification
 from optimizer.remediation.overlays import overlay_of, why_not_replayed
 from optimizer.remediation.plan import Step
-from optimizer.remediation.verify import REPLACES_TAG, verify
+from optimizer.remediation.verify import verify
 from optimizer.units import HOURS_PER_MONTH
 from tests.analysis.builders import START, WORKSPACE, cluster, deployment, instance, window
 
@@ -452,7 +453,7 @@ def test_a_cluster_made_beside_the_old_one_is_counted_with_it() -> None:
     days = BEFORE + 31
     old = cluster(SHIFT * BEFORE + [0.0] * 1440 * 31, name="it")
     new = cluster([0.0] * 1440 * BEFORE + SHIFT * 31, name="it-low")
-    tagged = replace(new.resource, tags={REPLACES_TAG: "it"})
+    tagged = replace(new.resource, tags={REPLACES: "it"})
     new = replace(new, features=replace(new.features, resource=tagged))
     hours = old.hours(old.settings) + new.hours(new.settings)
     lines = [line(n, float(h), 3.0) for n, h in enumerate(hours) if n < BEFORE]

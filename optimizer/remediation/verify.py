@@ -27,6 +27,7 @@ from optimizer.remediation.baseline import (
     thaw,
     unknown_minutes,
 )
+from optimizer.remediation.beside import REPLACES
 from optimizer.remediation.causes import (
     MAX_VERIFIED_CV_RMSE,
     MAX_VERIFIED_NMBE,
@@ -57,9 +58,6 @@ SETTLE_DAYS = 3
 
 REPORT_DAYS = 28
 """The first report, and the fewest days that verify a saving."""
-
-REPLACES_TAG = "optimizer:replaces"
-"""On a cluster that was made beside another one: that one's name or id."""
 
 
 def verify(
@@ -308,7 +306,7 @@ class _Measuring:
         if all(change.how != How.RECREATE for change in changes):
             return None
         for resource_id, resource in self._estate.resources.items():
-            replaces = resource.tags.get(REPLACES_TAG, "").lower()
+            replaces = resource.tags.get(REPLACES, "").lower()
             names = {old.resource_id.lower(), old.name.lower()}
             if resource.workspace_id == old.workspace_id and replaces in names:
                 case = self._estate.cases.get(resource_id)
@@ -318,7 +316,7 @@ class _Measuring:
                     )
                 return case
         raise CannotAssessError(
-            f"No cluster with the tag {REPLACES_TAG}={old.name} was seen in the last collection."
+            f"No cluster with the tag {REPLACES}={old.name} was seen in the last collection."
         )
 
 
