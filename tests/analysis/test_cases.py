@@ -3,12 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.analysis.clusters import (
-    DEFAULT_START_SECONDS,
-    ClusterCase,
-    fit_physics,
-    usual_start,
-)
+from optimizer.analysis.clusters import ClusterCase, fit_physics
 from optimizer.analysis.replay import paid_by
 from tests.analysis import builders
 
@@ -45,26 +40,3 @@ def test_a_late_node_idles_for_less_under_a_shorter_idle_time() -> None:
     settings = (case.settings, replace(case.settings, idle_seconds=300))
     extra = [late.outcome(each).paid_per_start - physics.start_seconds for each in settings]
     assert extra == [1800, 150]
-
-
-def test_a_job_of_three_nodes_waits_once() -> None:
-    # One job of three nodes a day; all three come up within the same four minutes.
-    day = [3.0] * 60 + [0.0] * 1380
-    case = builders.cluster(day * DAYS, idle_minutes=2, start_minutes=4)
-    warm = replace(case.settings, min_nodes=3)
-    effects = case.effects(case.settings, warm)
-    months = DAYS * 24 / 730
-    assert effects.extra_restarts_per_month == pytest.approx(3 * DAYS / months)
-    assert effects.extra_waiting_minutes_per_month == pytest.approx(4 * DAYS / months)
-    preparing = np.tile(np.repeat([0.0, 3.0], [1436, 4]), DAYS)
-    seen = replace(case.features, preparing=preparing)
-    assert fit_physics(seen, case.levels, None).wait_seconds == pytest.approx(240)
-
-
-def test_a_cluster_that_never_started_a_node_is_told_by_others() -> None:
-    seen, kept = case_of(idle_minutes=2), builders.cluster([1.0] * 1440 * DAYS, min_nodes=1)
-    clusters = [(case.features, case.levels) for case in (seen, kept)]
-    assert usual_start(clusters) == pytest.approx(240, rel=0.01)
-    assert usual_start(clusters[1:]) == DEFAULT_START_SECONDS
-    told = fit_physics(*clusters[1], None, usual_seconds=200.0)
-    assert told.wait_seconds == pytest.approx(200)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from optimizer.analysis.deployments import DeploymentCase
-from optimizer.analysis.features import _without_dips, deployment_features
+from optimizer.analysis.features import deployment_features
 from optimizer.analysis.queueing import mean_wait
-from optimizer.analysis.serving import Demand, autoscaled, fitted_cpu, told, windows
+from optimizer.analysis.serving import Demand, autoscaled, fitted_cpu
 from optimizer.model import AutoscaleRules, DeploymentSettings, How, Kind, Resource
 from optimizer.remediation.requirements import az_cli, permissions
 from optimizer.store import tables
@@ -120,25 +120,3 @@ def test_a_day_of_hours_tells_what_a_request_takes() -> None:
     asked = np.arange(24.0)
     assert fitted_cpu(0.1 + 0.01 * asked, asked) == pytest.approx((0.1, 0.01))
     assert fitted_cpu(0.1 + 0.01 * asked[:23], asked[:23]) is None
-
-
-def test_hours_that_are_alike_put_all_cpu_down_to_requests() -> None:
-    # 30 % at 20 a minute: at 40 it is 60 % at most, whatever of it is rest.
-    assert fitted_cpu(np.full(24, 0.3), np.full(24, 20.0)) == pytest.approx((0.0, 0.015))
-    assert fitted_cpu(np.full(24, 0.3), np.zeros(24)) is None
-
-
-def test_an_instance_whose_sample_got_lost_did_not_go() -> None:
-    counts = np.array([4.0] * 9 + [3.0] * 5 + [4.0] * 9 + [2.0] * 6 + [4.0] * 9)
-    filled = _without_dips(counts)
-    assert set(filled[:23]) == {4.0}
-    assert filled[23:].tolist() == [2.0] * 6 + [4.0] * 9
-    # A step is no dip, whichever way it goes.
-    steps = np.repeat([1.0, 3.0, 2.0], 20)
-    assert _without_dips(steps).tolist() == steps.tolist()
-
-
-def test_five_minutes_of_which_nothing_was_told_are_left_out() -> None:
-    per_minute = np.array([60.0] * 4 + [np.nan] + [np.nan] * 5 + [0.0] * 5)
-    assert windows(per_minute).tolist() == pytest.approx([60, np.nan, 0], nan_ok=True)
-    assert told(per_minute).tolist() == [60.0, 0.0]

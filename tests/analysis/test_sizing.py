@@ -41,18 +41,6 @@ def test_spikes_slow_only_themselves() -> None:
     assert found.worst == pytest.approx(0.9 + 0.1 / 0.45)
 
 
-def test_at_best_all_cpus_can_be_used_and_pegged_ones_give_way() -> None:
-    # 0.54 of 8 CPUs are 4.32 of 4; CPUs in full use may be twice as fast on twice as many.
-    smaller = stretch(use(cpu=0.54), BIG, HALF)
-    assert smaller is not None
-    assert smaller.best == pytest.approx(1.08)
-    assert smaller.best < smaller.likely <= smaller.worst
-    larger = stretch(use(cpu=1.0), HALF, BIG)
-    assert larger is not None
-    assert (larger.best, larger.worst) == (0.5, 1.0)
-    assert larger.likely == pytest.approx(0.5**0.5)
-
-
 @given(st.floats(0, 1000), st.floats(0, 1))
 def test_idle_hours_hide_nothing_of_how_long_work_takes(idle_hours: float, cpu: float) -> None:
     alone = stretch(use(cpu=cpu), BIG, HALF)

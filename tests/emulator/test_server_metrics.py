@@ -113,24 +113,6 @@ def test_lost_minutes_are_the_same_ones_every_time(tmp_path: Path) -> None:
     assert len(seen[0]) == pytest.approx(0.8 * 2880, abs=70)  # ±3 standard deviations
 
 
-def test_a_silent_compute_tells_nothing_and_is_there(tmp_path: Path) -> None:
-    ws = workspace("ws")
-    folder = write_estate(
-        tmp_path / "silent",
-        resources=[ws, cluster(ws, "seen", minimum=1), cluster(ws, "unseen", minimum=1)],
-        telemetry={"silent_computes": ["unseen"]},
-    )
-    world = World(load_estate(folder))
-    window = Minutes(epoch(START_UTC) // 60, epoch(START_UTC) // 60 + 60)
-    samples = measured(metrics()["idle nodes"], world, WORKSPACE_ID, window, None)
-    assert [label["ClusterName"] for label in samples.labels] == ["seen"]
-    start_s = epoch(START_UTC)
-    assert {charge.compute_name for charge in world.charges(start_s, start_s + 3600)} == {
-        "seen",
-        "unseen",
-    }
-
-
 def _minutes_seen(folder: Path) -> list[int]:
     world = World(load_estate(folder))
     window = Minutes(epoch(START_UTC) // 60, epoch(world.now_utc) // 60)
