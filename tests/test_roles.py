@@ -113,6 +113,9 @@ def test_a_reader_collects_everything_and_needs_every_action(
     assert idle == {
         "Microsoft.Insights/metrics/read",  # its batch API has an address of another shape
         "Microsoft.OperationalInsights/workspaces/query/read",
+        # Asked where there is an endpoint, and the small estate has none.
+        "Microsoft.Insights/autoscaleSettings/read",
+        "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments/read",
     }
 
 

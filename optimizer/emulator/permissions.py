@@ -22,13 +22,14 @@ def needed_action(method: str, path: str) -> str:
 
     >>> needed_action("GET", "/subscriptions/s/resourceGroups/g/providers/P.Q/workspaces/w/jobs")
     'P.Q/workspaces/jobs/read'
+    >>> needed_action("GET", "/subscriptions/s/resourceGroups")
+    'Microsoft.Resources/subscriptions/resourceGroups/read'
     >>> needed_action("POST", "/subscriptions/s/providers/P.Q/workspaces/w/start")
     'P.Q/workspaces/start/action'
     """
-    above, provider, below = path.rpartition("/providers/")
+    _, provider, below = path.rpartition("/providers/")
     if not provider:
-        types = ["Microsoft.Resources", *above.strip("/").split("/")[::2]]
-        types = types if len(types) > 1 else [*types, "subscriptions"]
+        types = ["Microsoft.Resources", *path.strip("/").split("/")[::2]]
     else:
         namespace, *segments = below.split("/")
         types = [namespace, *segments[::2]]
@@ -94,7 +95,7 @@ def _action(call: Call, api: str) -> str | None:
         case "log_analytics":
             table = _TABLE.search(str(call.json().get("query", "")))
             return f"Microsoft.Insights/logs/{table.group() if table else ''}/read"
-        case "metrics":
+        case "metrics" | "metrics_batch":
             return "Microsoft.Insights/metrics/read"
         case _ if not call.path.lower().startswith("/subscriptions/"):
             return None  # of the tenant
