@@ -16,10 +16,11 @@ from optimizer.analysis.case import Assumptions
 from optimizer.analysis.clusters import ClusterCase, levels_of
 from optimizer.analysis.confidence import next_month
 from optimizer.analysis.features import Bools, CostLine, cut_into_gaps
-from optimizer.analysis.instances import InstanceCase
+from optimizer.analysis.instances import RESTART_SECONDS, InstanceCase
 from optimizer.analysis.joint import overlaid
 from optimizer.analysis.rates import Rate, attribute
 from optimizer.model import Basis, Estimate, InstanceSettings, Window
+from optimizer.units import SECONDS_PER_HOUR
 from tests.analysis.builders import WORKSPACE, cluster, instance, judged
 
 COUNTED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -192,7 +193,13 @@ def _active(case: InstanceCase, active: Bools) -> InstanceCase:
 
 
 def _saved(case: InstanceCase, minutes: int) -> float:
-    return float(case.saving(InstanceSettings(idle_shutdown_minutes=minutes)).daily.sum())
+    """Return the idle hours that a shutdown ends.
+
+    What its restarts take is put aside: a pause that looks shorter saves less and may need none.
+    """
+    after = InstanceSettings(idle_shutdown_minutes=minutes)
+    restarts = case.restarts(after) * RESTART_SECONDS / SECONDS_PER_HOUR
+    return float(case.saving(after).daily.sum()) / case.rate.per_hour + restarts
 
 
 @COUNTED

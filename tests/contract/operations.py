@@ -202,6 +202,13 @@ OUTSIDE = (
         answered=["status"],
     ),
     Outside(
+        method="GET",
+        pattern=".+/providers/Microsoft.Authorization/permissions",
+        why="Of Microsoft.Authorization, whose SDK is not among the installed.",
+        versions=["2022-04-01"],
+        answered=["value"],
+    ),
+    Outside(
         method="POST",
         pattern=".+/computes/[^/]+/updateIdleShutdownSetting",
         why="In preview versions only (facts §4.1), and the schema is of the stable one.",
