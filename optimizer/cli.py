@@ -539,7 +539,7 @@ def approve(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Agree to a plan as the second person, so that somebody else may apply it.
+    """Agree to a plan that somebody else is to apply.
 
     Holds for exactly this file: a plan that is made anew needs a new word. Who you are is what
     OPTIMIZER_USER says, or the user signed in to this machine; nothing proves it.
@@ -610,7 +610,7 @@ def history(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was applied and rolled back, by whom and when.
+    """Show what was applied and rolled back, and by whom.
 
     With --check, follows the chain of all entries of the ledger instead, and prints its head: the
     one hash that stands for them all. Note it elsewhere: a later --check with it also tells if

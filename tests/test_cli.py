@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,7 +95,7 @@ def test_every_command_has_help_and_an_example_of_itself(name: str, optimizer: R
 @pytest.mark.parametrize("name", commands())
 def test_every_example_is_understood(name: str) -> None:
     _, _, example = commands()[name].epilog.partition(f"optimizer {name}")
-    assert commands()[name].make_context(name, example.split()).info_name == name
+    assert commands()[name].make_context(name, shlex.split(example)).info_name == name
 
 
 @pytest.mark.parametrize("name", commands())
