@@ -111,8 +111,8 @@ def _roles(connection: Connection, name: str, workspace_id: str) -> Iterator[Che
         name=f"Operator role on {name}",
         # Who only looks needs none of it.
         ok=None if lacks else True,
-        detail=f"Nothing can be applied there without {', '.join(lacks)}: docs/roles/operator.json "
-        "has them all."
+        detail=f"Not everything can be applied there without {', '.join(lacks)}: "
+        "docs/roles/operator.json has them all."
         if lacks
         else "Plans can be applied and rolled back.",
     )
