@@ -252,11 +252,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """Play the estate once; each test changes clusters of its own."""
     folder = tmp_path_factory.mktemp("shared") / "estate"
     with running(write_estate(folder, resources=[VISION, *CLUSTERS], days=1)) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def shared(played: Emulator) -> Iterator[Emulator]:
+    """Return the estate that tests share, and leave it without faults."""
+    yield played
+    played.heal()
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
