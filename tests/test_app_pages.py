@@ -172,5 +172,27 @@ def test_a_diff_names_the_whole_setting_and_both_values() -> None:
     )
 
 
+def test_what_has_gone_is_told_with_its_reason_as_it_was_written() -> None:
+    def page() -> None:  # runs by itself, as a script
+        from optimizer.app.app_pages.overview import gone  # noqa: PLC0415
+        from optimizer.model import Gone  # noqa: PLC0415
+
+        one = Gone(
+            finding_id="f-1",
+            detector="min_nodes_kept",
+            resource_id="/computes/it",
+            title="<b>it</b> keeps [2](x) nodes",
+            why="Applied on 2026-11-20.",
+        )
+        gone((one,))
+
+    shown = AppTest.from_function(page, default_timeout=60).run()
+    assert not shown.exception
+    assert [each.label for each in shown.expander] == ["1 finding no longer there, and why"]
+    assert [each.value for each in shown.text] == [
+        "<b>it</b> keeps [2](x) nodes (f-1): Applied on 2026-11-20."
+    ]
+
+
 def test_markdown_is_shown_not_followed() -> None:
     assert literal("[a](b) $x$ :red[y] <b>") == (r"\[a\]\(b\) \$x\$ \:red\[y\] \<b\>")

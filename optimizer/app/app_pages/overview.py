@@ -5,10 +5,10 @@ import streamlit as st
 from optimizer.analysis.result import Analysis
 from optimizer.app import charts, data
 from optimizer.app.words import dateline, figure
-from optimizer.model import Claim, NotAssessed
+from optimizer.model import Claim, Gone, NotAssessed
 from optimizer.remediation.outcomes import Verification
 from optimizer.report.changes import measured_words
-from optimizer.report.findings import anomaly_words, month_end_words
+from optimizer.report.findings import anomaly_words, gone_lines, month_end_words
 from optimizer.report.words import (
     count,
     interval,
@@ -32,6 +32,7 @@ def overview() -> None:
     if words := rates_words(found.rate_savings):
         st.caption(words)
     _charts(found)
+    gone(found.gone)
     _not_assessed(found.not_assessed)
 
 
@@ -90,6 +91,15 @@ def _charts(found: Analysis) -> None:
                     f"Out of the ordinary: {odd.day:%A, %Y-%m-%d} at "
                     f"{money(odd.actual, found.currency)}; {anomaly_words(odd, found.currency)}."
                 )
+
+
+def gone(items: tuple[Gone, ...]) -> None:
+    """Show which findings are no longer there, and why."""
+    if not items:
+        return
+    with st.expander(f"{count(len(items), 'finding')} no longer there, and why"):
+        for line in gone_lines(items):
+            st.text(line)
 
 
 def _not_assessed(items: tuple[NotAssessed, ...]) -> None:
