@@ -1,6 +1,7 @@
 """The app, driven as a person drives it, against the emulator."""
 
 import re
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,10 @@ def test_a_change_is_made_in_azure_and_put_back(
 ) -> None:
     plan_file = tmp_path / "plan.json"
     steps = estate.command("plan", "--json", "--out", str(plan_file))["steps"]
-    before = [step["before"] for step in steps]
-    assert settings_in_azure(estate, steps) == before
+    in_place = [step for step in steps if step["how"] != "recreate"]
+    beside = [step for step in steps if step["how"] == "recreate"]
+    before = [step["before"] for step in in_place]
+    assert settings_in_azure(estate, in_place) == before
 
     go(page, app, "Plan")
     for step in steps:
@@ -124,14 +127,20 @@ def test_a_change_is_made_in_azure_and_put_back(
     dialog.get_by_text(f"I want {len(steps)} changes made in Azure now").click()
     make.click()
     expect(dialog.get_by_text(re.compile(rf"apply \S+: {len(steps)} done\."))).to_be_visible()
-    assert settings_in_azure(estate, steps) == [step["after"] for step in steps]
+    assert settings_in_azure(estate, in_place) == [step["after"] for step in in_place]
+    for step in beside:
+        made = setting_in_azure(estate, step["put"]["resource_id"], step["setting"])
+        assert made == step["after"]
 
     go(page, app, "History")
     page.get_by_role("button", name="Roll back…").click()
     dialog.get_by_text(f"I want {len(steps)} settings put back in Azure now").click()
     dialog.get_by_role("button", name=f"Put {len(steps)} settings back").click()
     expect(dialog.get_by_text(re.compile(rf"rollback \S+: {len(steps)} done\."))).to_be_visible()
-    assert settings_in_azure(estate, steps) == before
+    assert settings_in_azure(estate, in_place) == before
+    for step in beside:
+        path = f"{step['put']['resource_id']}?api-version=2025-12-01"
+        assert estate.emulator.refusal("GET", path)[0] == HTTPStatus.NOT_FOUND
 
 
 def settings_in_azure(estate: Estate, steps: list[dict[str, Any]]) -> list[Any]:
