@@ -63,7 +63,7 @@ def test_a_pick_by_hand_is_totalled_and_leads_to_its_plan(
     go(page, app, "Scenarios")
     changes = compared["scenarios"][-1]["changes"]
     expect(figures(page).nth(2)).to_have_text(str(changes))
-    grid = page.get_by_test_id("stDataFrame").first
+    grid = page.get_by_test_id("stDataFrame").nth(1)  # beneath the scenarios side by side
     expect(grid.locator("canvas [role=row]")).not_to_have_count(0)
     grid.click(position={"x": 15, "y": 35 * 1.5})  # untick the first, largest one
     expect(figures(page).nth(2)).to_have_text(str(changes - 1))
