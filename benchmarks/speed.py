@@ -11,12 +11,11 @@ matter. What is worked out in two ways must be equal, or nothing is printed.
 import argparse
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -47,6 +46,15 @@ IDLE_MINUTES = tuple(range(60))
 MIN_NODES = (0, 1, 2, 3, 4)
 REPEATS = 50
 """What takes a millisecond is measured so many times over."""
+
+PEAK = """
+import sys
+from datetime import date
+from pathlib import Path
+from benchmarks.speed import print_peak_of
+
+print_peak_of(Path(sys.argv[1]), [date.fromisoformat(day) for day in sys.argv[2:]])
+"""
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -265,17 +273,26 @@ def _files(root: Path, table: Table) -> list[Path]:
 
 def _peak_memory(root: Path, days: Sequence[date]) -> float:
     """Return the bytes at most of a process of its own that builds these days."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as one:
-        return one.submit(_peak_of, root, days).result()
+    # A program of its own and no pool: a pool's child runs the parent's main module again, and
+    # where that is a page of an app under test there is none to run.
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK, root, *(day.isoformat() for day in days)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    return float(told.stdout)
 
 
-def _peak_of(root: Path, days: Sequence[date]) -> float:
+def print_peak_of(root: Path, days: Sequence[date]) -> None:
+    """Build the days and print the bytes that this process held at most."""
     refresh_partials(Lake(root), days)
     # The peak that `getrusage` tells of would be the parent's, were it higher.
     (told,) = (
         line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line
     )
-    return float(told.split()[1]) * 1024
+    print(float(told.split()[1]) * 1024)
 
 
 def replay_all_settings() -> list[dict[str, Any]]:
