@@ -45,8 +45,9 @@ browser:
 		DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium fonts-dejavu-core \
 			>/dev/null; }
 
+# In the order of the files: the longest stand early, so that no worker ends long after the other.
 test: $(READY) browser check
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 screenshots: $(READY) browser
 	$(BIN)/python -m tests.browser.screenshots build/screenshots

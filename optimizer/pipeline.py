@@ -82,7 +82,7 @@ def collect(
     )
     if not report.rows.get(tables.RESOURCES.name):
         raise NoDataError(
-            "No Azure Machine Learning workspace was found in "
+            "No cluster, instance or managed deployment was found in "
             f"{len(report.subscriptions)} subscription(s); name others with --subscription or ask "
             "for the Reader role on them."
         )
