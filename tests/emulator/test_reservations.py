@@ -55,7 +55,7 @@ NEVER = "PT1S"
 def folder_of(folder: Path, *resources: Arm, reserved: list[Arm], **files: Any) -> Path:
     billing = {"discount": 0.2, "reservations": reserved} | files.pop("billing", {})
     physics = NODES_ONLY | files.pop("physics", {})
-    files = {"days": 2, "prices": SIZES} | files
+    files = {"days": 2, "prices": SIZES, **files}
     return write_estate(
         folder, resources=[WS, *resources], billing=billing, physics=physics, **files
     )
@@ -68,7 +68,9 @@ def world(folder: Path, *resources: Arm, reserved: list[Arm], **files: Any) -> W
 def first_day(of: World) -> dict[tuple[str, str | None], Charge]:
     """Return the charges of the first day by what they are for and what covers them."""
     found = of.charges(START_S, START_S + DAY_S)
-    charges = {(each.charge_type, each.reservation_id): each for each in found}
+    charges: dict[tuple[str, str | None], Charge] = {
+        (each.charge_type, each.reservation_id): each for each in found
+    }
     assert len(charges) == len(found)
     return charges
 
@@ -134,7 +136,8 @@ def test_sizes_of_a_family_are_covered_in_the_ratio_of_their_cores(tmp_path: Pat
     played = world(tmp_path, large, gpu, reserved=[bought], days=1)
     charges = first_day(played)
     covered = charges["Usage", bought["id"]]
-    assert (covered.compute_name, covered.quantity) == ("large", pytest.approx(24))
+    assert covered.compute_name == "large"
+    assert covered.quantity == pytest.approx(24)
     assert covered.cost == pytest.approx(24 * 2 * 0.15)
     assert charges["UnusedReservation", bought["id"]].quantity == pytest.approx(24)
     assert charges["Usage", None].compute_name == "gpu"
