@@ -2,9 +2,10 @@
 
     python -m benchmarks.planted --estates 20 --seed 1 [--keep DIR]
 
-For each seed two estates are drawn: one of every fault that shows within weeks (`planted_estate`),
-and one of months of machines by the hour (`planted_pools`). Each is played by the emulator and
-judged through the product's own command line. Every finding's change is then put into the estate's
+For each seed three estates are drawn: one of every fault that shows within weeks
+(`planted_estate`), one of months of machines by the hour (`planted_pools`), and one with
+reservations (`planted_commitments`). Each is played by the emulator and judged through the
+product's own command line. Every finding's change is then put into the estate's
 documents from the first day, and the difference of the emulator's true bills is what it would have
 saved: for each finding alone, and for all of an estate at once. A finding is right where its fault
 was planted, or where the bill confirms four fifths of what it says.
@@ -25,9 +26,12 @@ import numpy as np
 
 from benchmarks.closed_loop import RESULTS, Cli, emulator
 from benchmarks.estate_files import write_estate
+from benchmarks.planted_commitments import DETECTOR as UNDERUSED
+from benchmarks.planted_commitments import Commitments, Unused, judged_commitments
 from benchmarks.planted_estate import planted
 from benchmarks.planted_maker import DAYS_TO_COME, Plant, Planted
-from benchmarks.planted_pools import Pools, judged_pools
+from benchmarks.planted_pools import DETECTOR as UNCOVERED
+from benchmarks.planted_pools import Bought, Pools, judged_pools
 from benchmarks.planted_truth import Felt, Played, Player, changed, exposed, mended, violates
 from optimizer.errors import OptimizerError
 from optimizer.units import HOURS_PER_MONTH, utc
@@ -121,18 +125,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(parsed.seed, parsed.seed + parsed.estates)
     every: list[Judged] = []
     pools: list[Pools] = []
+    reserved: list[Commitments] = []
     try:
         for seed in seeds:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = (parsed.keep or Path(scratch)) / str(seed)
                 every.append(judged(seed, folder))
                 pools.append(judged_pools(seed, folder / "pools"))
-            print(_line(seed, every[-1], pools[-1]), flush=True)
-            _keep(seeds, every, pools)
+                reserved.append(judged_commitments(seed, folder / "commitments"))
+            print(_line(seed, every[-1], pools[-1], reserved[-1]), flush=True)
+            _keep(seeds, every, pools, reserved)
     except (OptimizerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    for name, score in scores_of(every, pools).items():
+    for name, score in scores_of(every, pools, reserved).items():
         print(f"{name:<32}" + "  ".join(f"{key} {value}" for key, value in score.items()))
     for row in (row for each in every for row in each.rows if not row.right):
         print("false", row)
@@ -141,21 +147,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _line(seed: int, made: Judged, pools: Pools) -> str:
+def _line(seed: int, made: Judged, pools: Pools, reserved: Commitments) -> str:
     return (
         f"seed {seed}: {len(made.rows)} findings, {sum(not row.right for row in made.rows)} wrong, "
         f"{len(made.missed)} missed, regret {made.regret:.3f}, "
         f"joint {made.joint[0]:,.0f} said and {made.joint[1]:,.0f} true; "
-        f"{len(pools.bought)} purchases, {len(pools.missed)} missed, {len(pools.false)} false"
+        f"{len(pools.bought)} purchases, {len(pools.missed)} missed, {len(pools.false)} false; "
+        f"{len(reserved.found)} commitments unused, {len(reserved.missed)} missed, "
+        f"{len(reserved.false)} false"
     )
 
 
-def _keep(seeds: range, every: Sequence[Judged], pools: Sequence[Pools]) -> None:
+def _keep(
+    seeds: range,
+    every: Sequence[Judged],
+    pools: Sequence[Pools],
+    reserved: Sequence[Commitments],
+) -> None:
     rows = [row for each in every for row in each.rows]
     joint = np.array([each.joint[0] / each.joint[1] - 1 for each in every if each.joint[1]])
     results = {
         "seeds": [seeds.start, seeds.start + len(every) - 1],
-        "scores": scores_of(every, pools),
+        "scores": scores_of(every, pools, reserved),
         "regret_mean": round(float(np.mean([each.regret for each in every])), 4),
         "joint": {
             "error_p90": _quantile(np.abs(joint), 0.9),
@@ -168,6 +181,7 @@ def _keep(seeds: range, every: Sequence[Judged], pools: Sequence[Pools]) -> None
         "missed": [asdict(missed) for each in every for missed in each.missed],
         "findings": [_rounded(asdict(row) | {"right": row.right}) for row in rows],
         "pools": [_rounded(asdict(each)) for each in pools],
+        "commitments": [_rounded(asdict(each)) for each in reserved],
     }
     RESULTS.mkdir(exist_ok=True)
     lines = json.dumps(results, ensure_ascii=False, indent=1)
@@ -310,8 +324,10 @@ def _stretch(finding: Arm, felt: tuple[Felt, Felt | None]) -> tuple[float, float
 # -- scores ----------------------------------------------------------------------------------------
 
 
-def scores_of(every: Sequence[Judged], pools: Sequence[Pools]) -> dict[str, dict[str, Any]]:
-    """Return the scores of each detector, and of all but the purchases together."""
+def scores_of(
+    every: Sequence[Judged], pools: Sequence[Pools], reserved: Sequence[Commitments]
+) -> dict[str, dict[str, Any]]:
+    """Return the scores of each detector, and of all but those of commitments together."""
     found: dict[str, tuple[list[Row], list[Missed]]] = defaultdict(lambda: ([], []))
     for each in every:
         for row in each.rows:
@@ -321,29 +337,37 @@ def scores_of(every: Sequence[Judged], pools: Sequence[Pools]) -> dict[str, dict
             found[missed.detectors[0]][1].append(missed)
             found["all"][1].append(missed)
     scores = {name: score_of(*each) for name, each in sorted(found.items())}
-    bought = [one for each in pools for one in each.bought]
-    if bought or any(each.missed for each in pools):
-        rows = [
-            Row(
-                seed=0,
-                resource=one.sku,
-                detector="uncovered_steady_use",
-                planted=one.planted,
-                decoy=not one.planted,
-                said=one.said,
-                true=one.true,
-                promised_per_month=one.promised_per_month,
-                true_to_come_per_month=one.true_to_come_per_month,
-            )
-            for one in bought
-        ]
-        lost = [
-            Missed(seed=0, resource=name, detectors=("uncovered_steady_use",), true=amount)
-            for each in pools
-            for name, amount in each.missed
-        ]
-        scores["uncovered_steady_use"] = score_of(rows, lost)
+    bought = [_row(UNCOVERED, one.sku, one) for each in pools for one in each.bought]
+    unbought = _lost(UNCOVERED, (each.missed for each in pools))
+    unused = [_row(UNDERUSED, one.resource, one) for each in reserved for one in each.found]
+    unsaid = _lost(UNDERUSED, (each.missed for each in reserved))
+    if bought or unbought:
+        scores[UNCOVERED] = score_of(bought, unbought)
+    if unused or unsaid:
+        scores[UNDERUSED] = score_of(unused, unsaid)
     return scores
+
+
+def _row(detector: str, resource: str, one: Bought | Unused) -> Row:
+    return Row(
+        seed=0,
+        resource=resource,
+        detector=detector,
+        planted=one.planted,
+        decoy=not one.planted,
+        said=one.said,
+        true=one.true,
+        promised_per_month=one.promised_per_month,
+        true_to_come_per_month=one.true_to_come_per_month,
+    )
+
+
+def _lost(detector: str, every: Iterable[Iterable[tuple[str, float]]]) -> list[Missed]:
+    return [
+        Missed(seed=0, resource=name, detectors=(detector,), true=amount)
+        for missed in every
+        for name, amount in missed
+    ]
 
 
 def score_of(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:

@@ -307,6 +307,21 @@ def commitment(account: str, utilisation: float, *, kind: str = "SavingsPlan") -
     }
 
 
+def reservation(
+    name: str = "r", *, sku: str = CPU_SKU, quantity: int = 2, account: str = "12345", **more: Any
+) -> Arm:
+    """Return a reservation for `billing.reservations`: of a year, shared, bought at the start."""
+    return {
+        "id": f"/providers/Microsoft.Capacity/reservationOrders/o-{name}/reservations/{name}",
+        "billing_account": account,
+        "subscription": SUBSCRIPTION,
+        "region": "eastus",
+        "sku": sku,
+        "quantity": quantity,
+        "start_utc": iso_utc(START_UTC),
+    } | more
+
+
 def requests(
     on: Arm, start_utc: datetime, minutes: int, per_minute: float, *, service_ms: float = 50.0
 ) -> list[Row]:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.estate_files import Traffic, write_estate
-from benchmarks.planted import Judged, Missed, Row, score_of, wilson
+from benchmarks.planted import Judged, Missed, Row, score_of, scores_of, wilson
+from benchmarks.planted_commitments import Commitments, Reserved, Unused, unused_costs
 from benchmarks.planted_estate import Faults, planted
-from benchmarks.planted_maker import START_UTC, Need
+from benchmarks.planted_maker import SEEN_DAYS, START_UTC, Need
 from benchmarks.planted_pools import Families, saved
 from benchmarks.planted_truth import Player, alone, changed, exposed, mended
 from optimizer.analysis.detectors import load_detectors
@@ -29,8 +30,8 @@ ROW = Row(
     true_to_come_per_month=105.0,
 )
 UP_TO_TWO = {"minimum": 1, "maximum": 2}
-NOT_PLAYED = {"uncovered_steady_use", "underused_commitment"}
-"""The first has an estate of its own; the emulator bills no commitment, so it can show no other."""
+OF_THEIR_OWN = {"uncovered_steady_use": Families, "underused_commitment": Reserved}
+"""What is bought for months, and what was, have estates of their own."""
 
 
 def rows_of(traffic: Traffic) -> tuple[str, float]:
@@ -48,10 +49,18 @@ def test_a_seed_is_an_estate() -> None:
 def test_every_detector_has_a_fault_of_its_own_and_decoys_are_there() -> None:
     plants = planted(5).plants
     named = {detector for plant in plants for detector in (*plant.detectors, *plant.exposes)}
-    assert named == {detector.name for detector in load_detectors()} - NOT_PLAYED
+    assert named == {detector.name for detector in load_detectors()} - OF_THEIR_OWN.keys()
     assert sum(not plant.detectors and not plant.exposes for plant in plants) > len(plants) / 3
     assert len({plant.resource_id for plant in plants}) == len(plants)
-    assert {bool(plant.detectors) for plant in Families(5).planted().plants} == {True, False}
+
+
+@pytest.mark.parametrize(("detector", "of"), OF_THEIR_OWN.items())
+def test_what_has_an_estate_of_its_own_is_planted_there_among_decoys(
+    detector: str, of: type[Families | Reserved]
+) -> None:
+    plants = of(5).planted().plants
+    assert {(*plant.detectors, *plant.exposes) for plant in plants} == {(detector,), ()}
+    assert all(plant.why for plant in plants if not plant.detectors and not plant.exposes)
 
 
 def test_scores_by_hand() -> None:
@@ -96,6 +105,50 @@ def test_what_a_reservation_saves_by_hand() -> None:
     # methods §5.6: 30 h of 0, 20 of 1, 30 of 2, 20 of 3 at α = 0.63
     demand = np.repeat([0.0, 1.0, 2.0, 3.0], [30, 20, 30, 20])
     assert [round(saved(demand, q, 1.0, 0.63), 6) for q in (0, 1, 2, 3)] == [0, 7, -6, -49]
+
+
+def test_what_goes_unused_is_planted_in_some_reservations_and_not_in_others(tmp_path: Path) -> None:
+    reserved = Reserved(5).planted()
+    start, now = START_UTC, START_UTC + timedelta(days=SEEN_DAYS)
+    world = Player(tmp_path, (start, now)).world(reserved.estate)
+    edges = [round(moment.timestamp()) for moment in (start, now)]
+    settled = world.settled(*edges)
+    used = dict(
+        zip(
+            (each.id.lower() for each in world.estate.billing.reservations),
+            (settled.used.sum(axis=1) / settled.reserved.sum(axis=1)).tolist(),
+            strict=True,
+        )
+    )
+    young = next(key for key in used if key.endswith("young"))
+    assert used.pop(young) < 0.8
+    planted = {plant.resource_id for plant in reserved.plants if plant.exposes}
+    assert {key for key, share in used.items() if share < 0.8} == planted
+    # What is lost is what is paid less what is used: an hour of each at the price of a year.
+    lost = unused_costs(world, start, now)
+    for place, each in enumerate(world.estate.billing.reservations):
+        hours = settled.unused[place].sum()
+        price = world.estate.reserved_per_hour(each)
+        assert lost.get(each.id.lower(), 0.0) == pytest.approx(hours * price)
+
+
+def test_what_is_said_of_commitments_is_scored() -> None:
+    one = Unused(
+        resource="too-large",
+        planted=True,
+        said=95.0,
+        true=100.0,
+        promised_per_month=(80.0, 110.0),
+        true_to_come_per_month=120.0,
+    )
+    wrong = replace(one, resource="well-used", planted=False, said=5.0, true=0.0)
+    missed = (("by-day", 50.0),)
+    each = Commitments(found=(one, wrong), missed=missed, unsaid={})
+    assert each.false == (wrong,)
+    score = scores_of([], [], [each])["underused_commitment"]
+    assert (score["precision"], score["recall"], score["decoys"]) == (0.5, 0.5, 1)
+    assert score["recall_dollars"] == round(100 / 150, 4)
+    assert (score["bias"], score["coverage"]) == (-0.05, 0.0)
 
 
 def made(fault: Callable[[Faults], Callable[[str], None]]) -> tuple[Faults, str]:

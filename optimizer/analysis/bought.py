@@ -1,26 +1,28 @@
 """Commitments that were bought, as cases: what they cover, what they cost, and what goes unused.
 
 Azure tells the share of a commitment that is used, and neither its size nor its price. The bill
-tells the rest: the hours it covered and their amortised cost are that share of it. Use outside
-Azure Machine Learning is not in the bill that was read, so the commitment is at least so large.
+tells the rest: the hours it covered and their amortised cost are that share of it, on the same
+days. Use outside Azure Machine Learning is not in the bill that was read, so the commitment is at
+least so large.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from optimizer.analysis.case import NOTHING_FELT, SECONDS_PER_DAY, Case, Saving
 from optimizer.analysis.commitments import HOURS_PER_DAY
-from optimizer.analysis.confidence import Floats
+from optimizer.analysis.confidence import Floats, next_month
 from optimizer.analysis.features import Benefit, CostLine
 from optimizer.analysis.rate_savings import under_commitment, under_savings_plan
 from optimizer.analysis.rates import Rate
 from optimizer.analysis.result import Series
 from optimizer.catalogue import vm_family
-from optimizer.model import Basis, Effects, Kind, PoolSettings, Resource, Window
-from optimizer.units import MINUTES_PER_DAY
+from optimizer.model import Basis, Effects, Estimate, Kind, PoolSettings, Resource, Window
+from optimizer.units import HOURS_PER_MONTH, MINUTES_PER_DAY
 
 _Group: TypeAlias = str | None
 """The family that a reservation serves; None: any, as a savings plan does."""
@@ -32,11 +34,11 @@ class CommitmentCase(Case[PoolSettings]):
 
     bought: Resource
     billed: Window
-    """Whole billed days."""
+    """Whole billed days, from the first to the last of which Azure told its use."""
     used_hours: Floats
     """Machine-hours it covered on each day."""
     utilisation: float
-    """Share of it that was used; over 0."""
+    """Share of it that was used on those days; over 0."""
 
     @property
     def resource(self) -> Resource:
@@ -80,10 +82,10 @@ class CommitmentCase(Case[PoolSettings]):
         return float(self.used_hours.mean()) / self.utilisation / HOURS_PER_DAY
 
     @property
-    def unused_per_month(self) -> float:
-        """What is paid for and not used; at least."""
-        used = self.window.per_month(float(self.used_hours.sum())) * self.rate.per_hour
-        return used * (1 - self.utilisation) / self.utilisation
+    def unused_per_month(self) -> Estimate:
+        """What is paid for and not used, as on the days seen; at least."""
+        lost = (self.machines * HOURS_PER_DAY - self.used_hours) * self.rate.per_hour
+        return next_month(lost, days_per_month=HOURS_PER_MONTH / HOURS_PER_DAY)
 
     def hours(self, settings: PoolSettings, step_seconds: int = SECONDS_PER_DAY) -> Floats:  # noqa: ARG002
         """Return the machine-hours committed in each step: it is paid for whether used or not."""
@@ -143,30 +145,54 @@ def commitments_of(
     for benefit, group in zip(every, groups, strict=True):
         resource = _resource(benefit)
         resources[resource.resource_id] = resource
-        mine = [line for line in covered if _serves(benefit, line)]
-        if benefit.utilisation is None:
+        told = _told(benefit, billed)
+        if told is None:
             refused[resource.resource_id] = "Azure told no use of it."
             continue
-        unpriced = _unpriced(benefit.utilisation, mine, alone=groups.count(group) == 1)
+        utilisation, seen = told
+        first = seen.start_utc.date()
+        mine = [
+            line
+            for line in covered
+            if _serves(benefit, line) and first <= line.day < seen.end_utc.date()
+        ]
+        unpriced = _unpriced(utilisation, mine, alone=groups.count(group) == 1)
         if unpriced is not None:
             refused[resource.resource_id] = unpriced
             continue
-        hours = np.zeros(round(billed.days))
+        hours = np.zeros(round(seen.days))
         for line in mine:
-            hours[(line.day - billed.start_utc.date()).days] += line.hours or 0.0
+            hours[(line.day - first).days] += line.hours or 0.0
         rate = Rate(
             per_hour=sum(line.cost for line in mine) / float(hours.sum()), basis=Basis.EFFECTIVE
         )
         cases[resource.resource_id] = CommitmentCase(
             bought=resource,
-            billed=billed,
+            billed=seen,
             used_hours=hours,
-            utilisation=benefit.utilisation,
+            utilisation=utilisation,
             rate=rate,
             calibration=None,
             spend_per_month=None,
         )
     return Commitments(resources=resources, cases=cases, unassessable=refused)
+
+
+def _told(benefit: Benefit, billed: Window) -> tuple[float, Window] | None:
+    """Return the mean use of the billed days of which Azure told it, and from when to when.
+
+    Where only a mean was kept, it is taken for that of all billed days.
+    """
+    if not benefit.by_day:
+        return None if benefit.utilisation is None else (benefit.utilisation, billed)
+    first, end = billed.start_utc.date(), billed.end_utc.date()
+    shares = {day: share for day, share in benefit.by_day.items() if first <= day < end}
+    if not shares:
+        return None
+    start_utc = billed.start_utc + (min(shares) - first)
+    length = max(shares) - min(shares) + timedelta(days=1)
+    seen = Window(start_utc=start_utc, end_utc=start_utc + length)
+    return sum(shares.values()) / len(shares), seen
 
 
 def _unpriced(utilisation: float, mine: list[CostLine], *, alone: bool) -> str | None:

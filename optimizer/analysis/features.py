@@ -90,6 +90,8 @@ class Benefit:
     """Of a reservation."""
     utilisation: float | None
     """Share of what was committed, mean of the days told; None: no day tells it."""
+    by_day: Mapping[date, float] = field(default_factory=dict)
+    """The share of each day that was told; none: only the mean is known."""
 
     @property
     def is_savings_plan(self) -> bool:
@@ -106,6 +108,10 @@ def benefits_of(table: pd.DataFrame) -> tuple[Benefit, ...]:
             order_id=row["scope"],
             sku=row["sku"],
             utilisation=row["utilisation"],
+            by_day={
+                date.fromisoformat(day): share
+                for day, share in json.loads(row.get("by_day") or "{}").items()
+            },
         )
         for row in rows
     )

@@ -5,7 +5,7 @@ question is asked once for a subscription, a region and a family. Commitments co
 §6): the hours are those left once all other changes that were chosen are made.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -32,6 +32,8 @@ _Group: TypeAlias = tuple[str, str, str]
 """Subscription, region and family."""
 
 _AN_HOUR = timedelta(hours=1)
+_LATELY = timedelta(days=7)
+"""What shows what is held today."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -267,13 +269,28 @@ def pools_of(
                 calibration=None,
                 spend_per_month=None,
             )
-            covered = billing.units(mine, unit, rates, committed=True)
-            if covered:
-                pool = replace(pool, held=held_level(_between(pool, billed), covered))
-            pool = pool.under(chosen)
+            pool = replace(pool, held=_held(pool, mine, every, rates, billed)).under(chosen)
             spend = pool.span.per_month(float(pool.uncovered.sum()) * pool.rate.per_hour)
             pools[resource.resource_id] = replace(pool, spend_per_month=spend)
     return Pools(resources=resources, cases=pools, unassessable=refused)
+
+
+def _held(
+    pool: PoolCase, mine: list[Case[Any]], lines: Sequence[CostLine], rates: Rates, billed: Window
+) -> float:
+    """Return the units that commitments hold: the most that all days, or the last, tell of.
+
+    All days say too little of what was bought since, which the last do not; and those too little
+    where it stood idle.
+    """
+    start_utc = max(billed.start_utc, billed.end_utc - _LATELY)
+    recent = [line for line in lines if line.day >= start_utc.date()]
+    spans = [(billed, lines), (replace(billed, start_utc=start_utc), recent)]
+    return max(
+        held_level(_between(pool, span), covered) if covered else 0.0
+        for span, some in spans
+        for covered in [_Billing(some).units(mine, pool.unit, rates, committed=True)]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

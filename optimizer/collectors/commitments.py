@@ -1,5 +1,6 @@
 """What was committed to, and how much of it is used: where a billing account is named."""
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -32,11 +33,11 @@ def collect_commitments(
 
 
 def commitment_rows(summaries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Turn daily summaries into a row for each benefit: its mean use, as a share of 1.
+    """Turn daily summaries into a row for each benefit: its use by day and on the mean.
 
-    A day that tells no use does not count; a benefit without any has null.
+    Use is a share of 1. A day that tells none does not count; a benefit without any has null.
     """
-    used: dict[str, list[float]] = {}
+    used: dict[str, dict[str, float]] = {}
     rows: dict[str, dict[str, Any]] = {}
     for summary in summaries:
         properties = summary.get("properties") or {}
@@ -48,10 +49,14 @@ def commitment_rows(summaries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "scope": properties.get("benefitOrderId"),
             "sku": properties.get("armSkuName"),
         }
-        share = properties.get("avgUtilizationPercentage")
-        if share is not None:
-            used.setdefault(benefit, []).append(float(share) / 100)
+        share, day = properties.get("avgUtilizationPercentage"), properties.get("usageDate")
+        if share is not None and day:
+            used.setdefault(benefit, {})[str(day)[:10]] = float(share) / 100
     return pd.DataFrame(
-        row | {"utilisation": sum(used[key]) / len(used[key]) if key in used else None}
+        row
+        | {
+            "utilisation": sum(used[key].values()) / len(used[key]) if key in used else None,
+            "by_day": json.dumps(used[key], sort_keys=True) if key in used else None,
+        }
         for key, row in rows.items()
     )

@@ -2,7 +2,9 @@
 
 A charge is rounded where it arises, on its line, so that every way of adding lines up agrees.
 The resource of all Azure ML spend is the workspace; which compute it was stands in the report's
-AdditionalInfo, and in the tags that the query can group by.
+AdditionalInfo, and in the tags that the query can group by. Actual costs show a reservation where
+it was bought and nothing for the hours it covers; amortised costs show those hours at their part of
+it, and the hours that nothing used.
 """
 
 import csv
@@ -48,6 +50,7 @@ _DAYS_A_UNIT = 31
 """A query processing unit reads a month of data."""
 
 _METRICS = ("ActualCost", "AmortizedCost")
+_SUBSCRIPTION_PART, _GROUP_PART = 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ def _meter(charge: Charge) -> tuple[str, str, str, str]:
     }.get(charge.component, ("Bandwidth", "", charge.meter, charge.unit))
 
 
-def _lines(call: Call, first: date, last: date) -> list[Line]:
+def _lines(call: Call, first: date, last: date, metric: str) -> list[Line]:
     """Return the scope's lines of some days, as far as billing has got."""
     world = call.world
     subscription, group = call.parts["subscription"], call.parts.get("group")
@@ -95,16 +98,46 @@ def _lines(call: Call, first: date, last: date) -> list[Line]:
     return [
         Line(
             charge=charge,
-            cost=_rounded(charge.cost, world.estate.billing.round_to),
+            cost=_rounded(cost, world.estate.billing.round_to),
             list_cost=charge.list_cost,
             is_instance=compute.get("properties", {}).get("computeType") == "ComputeInstance",
             tags=_tags(charge, compute) if tagged else {},
         )
-        for charge in world.charges(epoch(start), epoch(end))
+        for charge, cost in _charged(call, epoch(start), epoch(end), metric)
         for compute in [computes.get(charge.compute_id.lower(), {})]
-        if same(charge.workspace_id.split("/")[2], subscription)
-        and (group is None or same(charge.workspace_id.split("/")[4], group))
+        if same(_part(charge, _SUBSCRIPTION_PART), subscription)
+        and (group is None or same(_part(charge, _GROUP_PART), group))
     ]
+
+
+def _charged(call: Call, start_s: int, end_s: int, metric: str) -> list[tuple[Charge, float]]:
+    """Return charges and what each costs in a metric."""
+    charges = call.world.charges(start_s, end_s)
+    if metric == "AmortizedCost":
+        return [(charge, charge.cost) for charge in charges]
+    return [
+        *(
+            (charge, 0.0 if charge.reservation_id else charge.cost)
+            for charge in charges
+            if charge.charge_type != "UnusedReservation"
+        ),
+        *((bought, bought.cost) for bought in call.world.purchases(start_s, end_s)),
+    ]
+
+
+def _part(charge: Charge, place: int) -> str:
+    """Return a part of the id of what is billed, counted between its slashes; "": it has none."""
+    parts = charge.workspace_id.split("/")
+    return parts[place] if place < len(parts) else ""
+
+
+def _resource_id(charge: Charge) -> str:
+    """Return what a line is billed on: the workspace; of a reservation's own, itself (a guess)."""
+    return charge.workspace_id if charge.charge_type == "Usage" else charge.compute_id
+
+
+def _pricing_model(charge: Charge) -> str:
+    return "Reservation" if charge.reservation_id else "OnDemand"
 
 
 def _tags(charge: Charge, compute: Json) -> Mapping[str, str]:
@@ -160,7 +193,7 @@ def _query(call: Call) -> Answer:
     keys = [_date_column(granularity), *_groupings(dataset)]
     sums = _aggregations(dataset)
     totals: dict[_Key, list[float]] = defaultdict(lambda: [0.0] * len(sums))
-    for line in _lines(call, first, last):
+    for line in _lines(call, first, last, body["type"]):
         if not wanted(line):
             continue
         amounts = totals[tuple(value for _, values in keys for value in values(line))]
@@ -332,7 +365,7 @@ def _comparison(word: str, asked: Json) -> Callable[[Line], bool]:
 
 
 def _workspace_part(place: int) -> Callable[[Charge], str]:
-    return lambda charge: charge.workspace_id.split("/")[place].lower()
+    return lambda charge: _part(charge, place).lower()
 
 
 def _meter_part(place: int) -> Callable[[Charge], str]:
@@ -344,12 +377,12 @@ def _always(value: str) -> Callable[[Charge], str]:
 
 
 _DIMENSIONS: Mapping[str, Callable[[Charge], str]] = {
-    "ResourceId": lambda charge: charge.workspace_id.lower(),
+    "ResourceId": lambda charge: _resource_id(charge).lower(),
     "ResourceType": _always(f"{PROVIDER}/workspaces".lower()),
-    "ResourceGroup": _workspace_part(4),
-    "ResourceGroupName": _workspace_part(4),
+    "ResourceGroup": _workspace_part(_GROUP_PART),
+    "ResourceGroupName": _workspace_part(_GROUP_PART),
     "ResourceLocation": lambda charge: charge.region,
-    "SubscriptionId": _workspace_part(2),
+    "SubscriptionId": _workspace_part(_SUBSCRIPTION_PART),
     "ServiceName": _meter_part(0),
     "ServiceFamily": _always("Compute"),
     "ConsumedService": _always(PROVIDER),
@@ -358,8 +391,9 @@ _DIMENSIONS: Mapping[str, Callable[[Charge], str]] = {
     "MeterSubcategory": _meter_part(1),
     "Meter": _meter_part(2),
     "UnitOfMeasure": _meter_part(3),
-    "ChargeType": _always("Usage"),
-    "PricingModel": _always("OnDemand"),
+    "ChargeType": lambda charge: charge.charge_type,
+    "PricingModel": _pricing_model,
+    "ReservationId": lambda charge: charge.reservation_id or "",
     "PublisherType": _always("Azure"),
     "Frequency": _always("UsageBased"),
 }
@@ -387,7 +421,8 @@ def _begin_report(call: Call) -> Answer:
     if not 0 <= (last - first).days < DAILY_LIMIT_DAYS:
         raise _bad("A report spans at most one month.")
     operation = call.service.begin(f"/{call.path.strip('/')}", method="POST", path=call.path)
-    content = _csv(_lines(call, first, last), call.world.estate.currency)
+    lines = _lines(call, first, last, body.get("metric", "ActualCost"))
+    content = _csv(lines, call.world.estate.currency)
     call.service.blobs[operation.id] = content
     call.service.reports[operation.id] = _manifest(call, operation.id, body, len(content))
     scope = call.path[: call.path.lower().index("/providers/microsoft.costmanagement")]
@@ -451,14 +486,17 @@ def _csv_row(line: Line, currency: str) -> Json:
     charge = line.charge
     category, sub_category, meter, unit = _meter(charge)
     month_end = (charge.day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
-    parts = charge.workspace_id.split("/")
     per_unit = line.cost / charge.quantity if charge.quantity else 0.0
     list_per_unit = line.list_cost / charge.quantity if charge.quantity else 0.0
+    # Of an hour that is covered it is the price by the hour: what it would have cost without.
+    unit_price = charge.contracted_cost / charge.quantity if charge.reservation_id else per_unit
+    resource_id, is_use = _resource_id(charge), charge.charge_type == "Usage"
+    subscription = _part(charge, _SUBSCRIPTION_PART)
     return {
         "BillingPeriodStartDate": f"{charge.day.replace(day=1):%m/%d/%Y}",
         "BillingPeriodEndDate": f"{month_end:%m/%d/%Y}",
-        "SubscriptionId": parts[2],
-        "SubscriptionName": f"Subscription {parts[2][:8]}",
+        "SubscriptionId": subscription,
+        "SubscriptionName": f"Subscription {subscription[:8]}",
         "Date": f"{charge.day:%m/%d/%Y}",
         "Product": f"{category} - {sub_category} - {meter}",
         "MeterId": str(stable_id("meter", charge.region, category, meter)),
@@ -469,29 +507,43 @@ def _csv_row(line: Line, currency: str) -> Json:
         "Quantity": repr(charge.quantity),
         "EffectivePrice": repr(per_unit),
         "Cost": repr(line.cost),
-        "UnitPrice": repr(per_unit),
+        "UnitPrice": repr(unit_price),
         "BillingCurrency": currency,
         "ResourceLocation": charge.region,
-        "ConsumedService": PROVIDER,
-        "ResourceId": charge.workspace_id,
-        "ResourceName": parts[-1],
+        "ConsumedService": PROVIDER if is_use else "Microsoft.Capacity",
+        "ResourceId": resource_id,
+        "ResourceName": resource_id.split("/")[-1],
         "AdditionalInfo": json.dumps(_additional_info(line), separators=(",", ":")),
         # Exports write the tags as JSON without its braces.
         "Tags": json.dumps(_service_tags(line), separators=(",", ": "))[1:-1],
         "UnitOfMeasure": unit,
-        "ResourceGroup": parts[4],
+        "ResourceGroup": _part(charge, _GROUP_PART),
         "PublisherName": "Microsoft",
-        "ChargeType": "Usage",
-        "Frequency": "UsageBased",
+        "ChargeType": charge.charge_type,
+        "Frequency": "OneTime" if charge.charge_type == "Purchase" else "UsageBased",
         "PublisherType": "Azure",
         "PayGPrice": repr(list_per_unit),
-        "PricingModel": "OnDemand",
+        "PricingModel": _pricing_model(charge),
+        **_reservation(charge),
+    }
+
+
+def _reservation(charge: Charge) -> Json:
+    if charge.reservation_id is None:
+        return {}
+    order, _, name = charge.reservation_id.partition("/reservations/")
+    return {
+        "ReservationId": charge.reservation_id,
+        "ReservationName": name,
+        "ProductOrderId": order.rpartition("/")[2],
     }
 
 
 def _additional_info(line: Line) -> Json:
     """Return what tells the compute. DSI is on record for instances; AmlCompute is our guess."""
     charge = line.charge
+    if charge.charge_type != "Usage":
+        return {}
     usage = {
         "vm": "ComputeHR",
         "disk": "disks",

@@ -6,21 +6,24 @@ is the difference of a cumulative sum: no rounding, and days always add up to th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, Literal
 
 import numpy as np
 
 from optimizer.emulator import arm
 from optimizer.emulator.clusters import Cluster
 from optimizer.emulator.deployments import Deployment
-from optimizer.emulator.estate import Rate
+from optimizer.emulator.estate import Rate, Reservation
 from optimizer.emulator.instances import Instance
 from optimizer.emulator.physics import Physics
 from optimizer.emulator.records import Charge, Floats, Ints
 from optimizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 
 SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
+
+_DUST_HOURS = 1e-9
+"""What taking covered hours from all of them leaves of nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,16 @@ def held_seconds(at_s: Ints, level: Ints, *, until_s: int, edges_s: Ints) -> Flo
     return np.diff(np.interp(edges_s, moments, total))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Covered:
+    """What a reservation covers of one compute's machines, on each stretch."""
+
+    reservation_id: str
+    per_hour: float
+    """What a covered machine-hour costs: its part of the reservation."""
+    hours: Floats
+
+
 def charges(
     document: arm.Document,
     meters: Sequence[Meter],
@@ -62,15 +75,25 @@ def charges(
     edges_s: Ints,
     until_s: int,
     discount: float,
+    covered: Sequence[Covered] = (),
 ) -> Iterator[Charge]:
-    """Yield what a compute cost between each two neighbouring edges, none of it zero."""
-    days = [datetime.fromtimestamp(second, UTC).date() for second in edges_s[:-1].tolist()]
+    """Yield what a compute cost between each two neighbouring edges, none of it zero.
+
+    What a reservation covers of its machines is a charge of its own, at the reservation's rate.
+    """
+    days = days_of(edges_s)
     workspace_id = arm.workspace_id(document["id"])
     for meter in meters:
         held = held_seconds(meter.at_s, meter.level, until_s=until_s, edges_s=edges_s)
-        for day, quantity in zip(days, (held / meter.seconds_per_unit).tolist(), strict=True):
-            if quantity:
-                list_cost = quantity * meter.list_per_unit
+        parts = [each for each in covered if meter.component == "vm"]
+        rest = held / meter.seconds_per_unit - sum(part.hours for part in parts)
+        by_the_hour = meter.list_per_unit * (1 - discount)
+        every: list[tuple[Floats, float, str | None]] = [(rest, by_the_hour, None)]
+        every += [(part.hours, part.per_hour, part.reservation_id) for part in parts]
+        for quantities, per_unit, reservation_id in every:
+            for day, quantity in zip(days, quantities.tolist(), strict=True):
+                if not quantity or (parts and abs(quantity) < _DUST_HOURS):
+                    continue
                 yield Charge(
                     day=day,
                     workspace_id=workspace_id,
@@ -83,9 +106,60 @@ def charges(
                     meter=meter.name,
                     quantity=quantity,
                     unit=meter.unit,
-                    list_cost=list_cost,
-                    cost=list_cost * (1 - discount),
+                    list_cost=quantity * meter.list_per_unit,
+                    contracted_cost=quantity * by_the_hour,
+                    cost=quantity * per_unit,
+                    reservation_id=reservation_id,
                 )
+
+
+def unused_charges(
+    reservation: Reservation, per_hour: float, hours: Floats, edges_s: Ints
+) -> Iterator[Charge]:
+    """Yield what a reservation cost for the hours that nothing used, between some edges."""
+    for day, quantity in zip(days_of(edges_s), hours.tolist(), strict=True):
+        if quantity > _DUST_HOURS:
+            yield _of_reservation(reservation, day, quantity, per_hour, "UnusedReservation")
+
+
+def purchase(reservation: Reservation, per_hour: float) -> Charge:
+    """Return what a reservation cost on the day it was bought: all of it, at once."""
+    hours = float(reservation.quantity * reservation.term_hours)
+    day = reservation.start_utc.astimezone(UTC).date()
+    return _of_reservation(reservation, day, hours, per_hour, "Purchase")
+
+
+def _of_reservation(
+    reservation: Reservation,
+    day: date,
+    hours: float,
+    per_hour: float,
+    charge_type: Literal["UnusedReservation", "Purchase"],
+) -> Charge:
+    cost = hours * per_hour
+    return Charge(
+        day=day,
+        workspace_id=f"/subscriptions/{reservation.subscription}",
+        compute_id=reservation.id,
+        compute_name="",
+        region=reservation.region,
+        vm_size=reservation.sku,
+        priority="Dedicated",
+        component="vm",
+        meter=reservation.sku,
+        quantity=hours,
+        unit="1 Hour",
+        list_cost=cost,
+        contracted_cost=cost,
+        cost=cost,
+        reservation_id=reservation.id,
+        charge_type=charge_type,
+    )
+
+
+def days_of(edges_s: Ints) -> list[date]:
+    """Return the UTC day on which each stretch begins."""
+    return [datetime.fromtimestamp(second, UTC).date() for second in edges_s[:-1].tolist()]
 
 
 def cluster_meters(cluster: Cluster, rate: Rate, physics: Physics) -> list[Meter]:
@@ -152,7 +226,10 @@ def meter_name(rate: Rate) -> str:
 
 
 def bill(charged: Sequence[Charge], currency: str) -> dict[str, Any]:
-    """Return the sum of charges, as a whole and for each compute."""
+    """Return the sum of charges, as a whole and for each compute.
+
+    Reservations are amortised: the hours they cover are their computes', the unused their own.
+    """
     by_resource: dict[str, float] = {}
     for charge in charged:
         by_resource[charge.compute_id] = by_resource.get(charge.compute_id, 0.0) + charge.cost

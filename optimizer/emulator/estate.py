@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    PositiveInt,
     TypeAdapter,
 )
 
@@ -39,6 +40,10 @@ Documents: TypeAlias = Mapping[str, dict[str, Any]]
 """ARM documents by id as it is compared."""
 
 _STRICT = ConfigDict(extra="forbid")
+
+HOURS_PER_YEAR = 8760
+_RESERVATION_ID = r"^/providers/Microsoft\.Capacity/reservationOrders/[^/]+/reservations/[^/]+$"
+_SCOPE = r"^/subscriptions/[^/]+(/resourceGroups/[^/]+)?$"
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 _JOBS = pa.schema(
@@ -103,6 +108,33 @@ _CHANGEABLE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Machines of a size that were committed to for a term, and paid for at once."""
+
+    __pydantic_config__ = _STRICT
+
+    id: Annotated[str, Field(pattern=_RESERVATION_ID)]
+    billing_account: str
+    """Whose summaries tell of its use."""
+    subscription: str
+    """That pays: in its bill stand the purchase and what goes unused."""
+    region: str
+    sku: str
+    quantity: PositiveInt
+    term: Literal["P1Y", "P3Y"] = "P1Y"
+    start_utc: AwareDatetime
+    scope: Annotated[str, Field(pattern=_SCOPE)] | None = None
+    """The id of a subscription or a resource group; None: it is shared by all."""
+    is_flexible: bool = True
+    """Whether instance size flexibility is on: Azure Machine Learning gets no discount without."""
+
+    @property
+    def term_hours(self) -> int:
+        """Hours of its term, as Azure counts them: 8,760 to the year."""
+        return HOURS_PER_YEAR * (1 if self.term == "P1Y" else 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Billing:
     """How the customer's bill is made of list prices."""
 
@@ -112,6 +144,8 @@ class Billing:
     """The part of the list price that the customer does not pay."""
     lag_hours: NonNegativeFloat = 0.0
     round_to: NonNegativeFloat | None = None
+    reservations: tuple[Reservation, ...] = ()
+    """What was committed to; prices.csv says at what rate, and no discount is of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +162,9 @@ class Telemetry:
     """Whether an instance without a job emits utilisation; Azure's documents do not say."""
     zero_requests: bool = True
     """Whether a minute without a request is told as none, or not at all; nor do they say that."""
+    reservation_summaries: bool = True
+    """Whether the benefit utilisation summaries tell of reservations: their kinds name them, and
+    their documentation savings plans alone."""
     silent_computes: tuple[str, ...] = ()
     """Names of computes of which neither metrics nor logs ever arrive."""
 
@@ -237,6 +274,21 @@ class Estate:
             )
         return Rate(sku=price.sku, is_low_priority=low, per_hour=per_hour)
 
+    def reserved_per_hour(self, reservation: Reservation) -> float:
+        """Return what an hour of one reserved machine costs, used or not.
+
+        Raises:
+            EstateError: `prices.csv` does not hold its VM size, or not for its term.
+        """
+        price = self.price(reservation.region, reservation.sku)
+        years = reservation.term[1]
+        per_hour = price.ri_1y_per_hour if years == "1" else price.ri_3y_per_hour
+        if per_hour is None:
+            raise EstateError(
+                f"prices.csv has no ri_{years}y_per_hour for {price.sku} in {price.region}; fill it"
+            )
+        return per_hour
+
 
 class _EstateFile(BaseModel):
     """`estate.json`."""
@@ -338,6 +390,7 @@ def _check(estate: Estate) -> None:
     by_id = _by_id(estate)
     for document in estate.resources:
         _check_resource(estate, document, by_id)
+    _check_reservations(estate)
     _check_changes(estate, by_id)
     _check_jobs(estate, by_id)
     _check_sessions(estate, by_id)
@@ -382,6 +435,18 @@ def _check_autoscale(path: Path, document: dict[str, Any], by_id: Documents) -> 
             f"{path}: {document['name']} scales {arm.autoscaled(document) or 'nothing'}, which is "
             "not listed; add it"
         )
+
+
+def _check_reservations(estate: Estate) -> None:
+    path = estate.folder / "estate.json"
+    ids = [reservation.id.lower() for reservation in estate.billing.reservations]
+    for reservation in estate.billing.reservations:
+        try:
+            estate.reserved_per_hour(reservation)
+        except EstateError as error:
+            raise EstateError(f"{path}: {reservation.id}: {error}") from error
+        if ids.count(reservation.id.lower()) > 1:
+            raise EstateError(f"{path} has {reservation.id} twice; keep one")
 
 
 def _check_changes(estate: Estate, by_id: Documents) -> None:

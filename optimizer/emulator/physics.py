@@ -43,6 +43,8 @@ class Physics:
     """One for each instance, running or stopped."""
     cluster_nodes_per_load_balancer: NonNegativeInt = 50
     """A cluster pays for one for each 50 nodes or part of them, while it has nodes; 0 = never."""
+    deployments_reserved: bool = True
+    """Whether reservations cover the machines of deployments, as they do those of computes."""
     deployment_start_seconds: NonNegativeInt = 300
     """From adding an instance to a deployment, when it begins to be paid for, to its first
     request."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,11 +107,16 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """What one component of one compute cost on one UTC day: true, complete and not rounded."""
+    """What one component of one compute cost on one UTC day: true, complete and not rounded.
+
+    Or what a reservation cost that day beside the hours it covered: those are its own charges.
+    """
 
     day: date
     workspace_id: str
+    """Of a reservation's own charges, the subscription that pays."""
     compute_id: str
+    """Of a reservation's own charges, the reservation."""
     compute_name: str
     region: str
     vm_size: str
@@ -123,4 +128,10 @@ class Charge:
     quantity: float
     unit: str
     list_cost: float
+    contracted_cost: float
+    """By the hour, at the customer's own prices."""
     cost: float
+    """Amortised: an hour that a reservation covers costs its part of it."""
+    reservation_id: str | None = None
+    """What covered it, or went unused, or was bought; None: it is paid by the hour."""
+    charge_type: Literal["Usage", "UnusedReservation", "Purchase"] = "Usage"

@@ -40,14 +40,24 @@ from optimizer.emulator.instances import Instance
 from optimizer.emulator.records import (
     Charge,
     DeploymentMinutes,
+    Ints,
     JobRecord,
     NodeCounts,
     Operation,
     SessionSpans,
     Spans,
 )
+from optimizer.emulator.reservations import (
+    Claim,
+    Settled,
+    covered_hours,
+    hour_edges,
+    settle,
+    unit_ratio,
+    unused_hours,
+)
 from optimizer.errors import EstateError
-from optimizer.units import iso_utc
+from optimizer.units import SECONDS_PER_HOUR, iso_utc
 
 __all__ = ["CreateOnlyError", "World", "WriteError"]
 
@@ -431,20 +441,98 @@ class World:
     # -- money -----------------------------------------------------------------------------------
 
     def charges(self, start_s: int, end_s: int) -> list[Charge]:
-        """Return what everything cost in [start, end), up to now, for each UTC day it touches."""
+        """Return what everything cost in [start, end), up to now, for each UTC day it touches.
+
+        Reservations are amortised over what they cover, and what they do not stands beside it.
+        """
         start_s, end_s = max(start_s, self._start_s), min(end_s, self._now_s)
         if end_s <= start_s:
             return []
         edges_s = billing.day_edges(start_s, end_s)
+        covered, unused = self._reserved(edges_s)
         return [
             charge
-            for entry in self._entries
+            for place, entry in enumerate(self._entries)
             for charge in billing.charges(
                 entry.document,
                 self._meters(entry),
                 edges_s=edges_s,
                 until_s=self._now_s,
                 discount=self.estate.billing.discount,
+                covered=covered.get(place, ()),
+            )
+        ] + unused
+
+    def purchases(self, start_s: int, end_s: int) -> list[Charge]:
+        """Return what reservations cost that were bought in [start, end), up to now."""
+        start_s, end_s = max(start_s, self._start_s), min(end_s, self._now_s)
+        return [
+            billing.purchase(each, self.estate.reserved_per_hour(each))
+            for each in self.estate.billing.reservations
+            if start_s <= whole_seconds(each.start_utc) < end_s
+        ]
+
+    def settled(self, start_s: int, end_s: int) -> Settled:
+        """Return how reservations were used in the hours that [start, end) touches, up to now."""
+        return self._settled(start_s, end_s)[0]
+
+    def _settled(self, start_s: int, end_s: int) -> tuple[Settled, dict[int, billing.Meter]]:
+        """Return that, and the machines of each claim by the place of its entry."""
+        edges_s = hour_edges(start_s, end_s, now_s=self._now_s)
+        machines = {
+            place: meter
+            for place, entry in enumerate(self._entries)
+            if self._may_be_reserved(entry)
+            for meter in self._meters(entry)
+            if meter.component == "vm"
+        }
+        claims = [
+            Claim(
+                compute_id=document["id"],
+                region=arm.region(document),
+                sku=arm.vm_size(document),
+                hours=billing.held_seconds(
+                    meter.at_s, meter.level, until_s=self._now_s, edges_s=edges_s
+                )
+                / SECONDS_PER_HOUR,
+            )
+            for place, meter in machines.items()
+            for document in [self._entries[place].document]
+        ]
+        return settle(self.estate, claims, edges_s), machines
+
+    def _may_be_reserved(self, entry: _Entry) -> bool:
+        if isinstance(entry.engine, Deployment) and not self.estate.physics.deployments_reserved:
+            return False
+        return not arm.is_low_priority(entry.document)
+
+    def _reserved(self, edges_s: Ints) -> tuple[dict[int, list[billing.Covered]], list[Charge]]:
+        """Return what reservations cover, by the place of an entry, and what goes unused."""
+        reservations = self.estate.billing.reservations
+        if not reservations:
+            return {}, []
+        settled, machines = self._settled(int(edges_s[0]), int(edges_s[-1]))
+        covered: dict[int, list[billing.Covered]] = {}
+        for claim, (place, meter) in enumerate(machines.items()):
+            document = self._entries[place].document
+            region, sku = arm.region(document), arm.vm_size(document)
+            hours = covered_hours(settled, claim, meter, edges_s)
+            covered[place] = [
+                billing.Covered(
+                    reservation_id=each.id,
+                    per_hour=unit_ratio(self.estate, each, region, sku)
+                    * self.estate.reserved_per_hour(each),
+                    hours=mine,
+                )
+                for each, mine in zip(reservations, hours, strict=True)
+                if mine.any()
+            ]
+        lost = unused_hours(settled, edges_s)
+        return covered, [
+            charge
+            for each, mine in zip(reservations, lost, strict=True)
+            for charge in billing.unused_charges(
+                each, self.estate.reserved_per_hour(each), mine, edges_s
             )
         ]
 

@@ -225,7 +225,8 @@ COMMITMENTS = _table(
     term=pa.string(),
     quantity=pa.float64(),
     hourly_commitment=pa.float64(),
-    utilisation=pa.float64(),
+    utilisation=pa.float64(),  # share of 1, mean of the days in `by_day`
+    by_day=pa.string(),  # JSON: the share of 1 that was used on each UTC day that was told
     expiry=UTC_SECOND,
 )
 

@@ -1,5 +1,6 @@
 """Commitments that were bought: sized by the bill, or said not to be known."""
 
+import json
 from datetime import timedelta
 
 import pandas as pd
@@ -32,8 +33,16 @@ def line(day: int, model: str, sku: str = "Standard_D8s_v5") -> CostLine:
     )
 
 
-def bought(*rows: tuple[str, str | None, float | None], lines: list[CostLine]) -> Commitments:
+def bought(
+    *rows: tuple[str, str | None, float | None],
+    lines: list[CostLine],
+    by_day: dict[int, float] | None = None,
+) -> Commitments:
     table = pd.DataFrame(rows, columns=["id", "sku", "utilisation"]).assign(scope="/order")
+    if by_day:
+        first = window(20).start_utc.date()
+        told = {str(first + timedelta(days=day)): share for day, share in by_day.items()}
+        table["by_day"] = json.dumps(told)
     return commitments_of(benefits_of(table), lines, window(20))
 
 
@@ -46,8 +55,32 @@ def test_a_reservation_serves_its_family_and_no_other() -> None:
     assert case.rate.per_hour == pytest.approx(0.20)
     assert case.machines == pytest.approx(2.0)
     # As much goes unused as is used: 4.80 a day.
-    assert case.unused_per_month == pytest.approx(4.80 * 730 / 24)
+    assert case.unused_per_month.p50 == pytest.approx(4.80 * 730 / 24)
+    # Every day is like the others, and so is the coming month.
+    assert case.unused_per_month.p10 == pytest.approx(case.unused_per_month.p90)
     assert case.hours(case.settings).sum() == pytest.approx(2 * 24 * 20)
+
+
+def test_days_of_which_no_use_was_told_say_nothing_of_it() -> None:
+    # It was bought on the sixteenth day: 24 h of one machine are half of it since.
+    lines = [line(day, "OnDemand") for day in range(15)]
+    lines += [line(day, "Reservation") for day in range(15, 20)]
+    told = dict.fromkeys(range(15, 22), 0.5)
+    (case,) = bought((RESERVED, "Standard_D4s_v5", 0.5), lines=lines, by_day=told).cases.values()
+    assert isinstance(case, CommitmentCase)
+    # What was told of days that are not billed yet waits for its bill.
+    assert (case.window.days, case.window.end_utc) == (5, window(20).end_utc)
+    assert case.machines == pytest.approx(2.0)
+
+
+def test_use_is_that_of_the_days_billed() -> None:
+    told = dict.fromkeys(range(-10, 0), 1.0) | dict.fromkeys(range(20), 0.25)
+    lines = [line(day, "Reservation") for day in range(20)]
+    (case,) = bought((RESERVED, "Standard_D8s_v5", 0.5), lines=lines, by_day=told).cases.values()
+    assert isinstance(case, CommitmentCase)
+    assert (case.utilisation, case.machines) == pytest.approx((0.25, 4.0))
+    said = bought((RESERVED, "Standard_D8s_v5", 0.5), lines=lines, by_day={-1: 1.0})
+    assert set(said.unassessable.values()) == {"Azure told no use of it."}
 
 
 def test_a_savings_plan_serves_every_family() -> None:

@@ -1,6 +1,7 @@
 """Pools: what their members use of them once changed, and what commitments cover already."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -42,24 +43,28 @@ def test_members_are_counted_as_their_changes_leave_them() -> None:
     assert pool.under(resized).demand.sum() == 0
 
 
+def line(it: Any, day: int, model: str, hours: float, cost: float) -> CostLine:
+    return CostLine(
+        day=window(60).start_utc.date() + timedelta(days=day),
+        workspace_id=WORKSPACE,
+        resource_id=it.resource.resource_id,
+        component="vm",
+        cost=cost,
+        list_cost=None,
+        contracted_cost=None,
+        hours=hours,
+        vm_size=it.resource.sku,
+        attribution=Attribution.EXACT,
+        currency="USD",
+        pricing_model=model,
+    )
+
+
 def test_what_a_reservation_covers_already_is_no_ground_to_buy() -> None:
     it = cluster(STEADY * 60, start_minutes=0, idle_minutes=0)
     lines = [
-        CostLine(
-            day=window(60).start_utc.date().replace(day=day),
-            workspace_id=WORKSPACE,
-            resource_id=it.resource.resource_id,
-            component="vm",
-            cost=cost,
-            list_cost=None,
-            contracted_cost=None,
-            hours=hours,
-            vm_size=it.resource.sku,
-            attribution=Attribution.EXACT,
-            currency="USD",
-            pricing_model=model,
-        )
-        for day in range(1, 31)
+        line(it, day, model, hours, cost)
+        for day in range(30)
         for model, hours, cost in (("Reservation", 24.0, 1.44), ("OnDemand", 24.0, 2.64))
     ]
     every = pools_of([it], {}, lines, rates(), replace(window(60), end_utc=window(30).end_utc))
@@ -68,6 +73,20 @@ def test_what_a_reservation_covers_already_is_no_ground_to_buy() -> None:
     assert pool.uncovered[1:] == pytest.approx(1.0)
     # By the hour 2.64 / 24; what the reserved hours cost says nothing of it.
     assert pool.rate.per_hour == pytest.approx(0.11)
+
+
+def test_what_was_reserved_lately_is_held_in_full() -> None:
+    it = cluster(STEADY * 60, start_minutes=0, idle_minutes=0)
+    # Both machines have been reserved for a week of the sixty days.
+    lines = [line(it, day, "OnDemand", 48.0, 5.28) for day in range(53)]
+    lines += [line(it, day, "Reservation", 48.0, 2.88) for day in range(53, 60)]
+    assert pool_of(it, lines=lines).uncovered.max() == pytest.approx(0.0)
+    # What covered it until a week ago counts by what it covered, spread over all days.
+    turned = [
+        replace(each, day=window(60).start_utc.date() + timedelta(days=59 - day))
+        for day, each in enumerate(lines)
+    ]
+    assert pool_of(it, lines=turned).held == pytest.approx(2 * 7 / 60, rel=0.01)
 
 
 def test_a_purchase_counts_only_what_the_other_changes_leave() -> None:

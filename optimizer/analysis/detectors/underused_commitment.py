@@ -24,7 +24,7 @@ class UnderusedCommitment(Detector[CommitmentCase]):
     def propose(self, case: CommitmentCase, assumptions: Assumptions) -> Proposal | None:
         """Report what goes unused; nothing is claimed, as it can hardly be given back."""
         unused = case.unused_per_month
-        if case.utilisation >= self.full_use or unused < assumptions.min_saving_per_month:
+        if case.utilisation >= self.full_use or unused.p50 < assumptions.min_saving_per_month:
             return None
         name = case.resource.name
         return Proposal(
@@ -36,12 +36,14 @@ class UnderusedCommitment(Detector[CommitmentCase]):
             title=f"The {name} is used to {case.utilisation:.0%}",
             why=(
                 f"Of about {case.machines:,.1f} machines committed to, {1 - case.utilisation:.0%} "
-                f"of the hours went unused: at least {unused:,.2f} a month."
+                f"of the hours went unused: at least {unused.p50:,.2f} a month."
             ),
             evidence={
                 "utilisation": round(case.utilisation, 3),
                 "machines_committed_at_least": round(case.machines, 2),
-                "unused_cost_per_month_at_least": round(unused, 2),
+                "unused_cost_per_month_at_least": round(unused.p50, 2),
+                "unused_cost_per_month_p10": round(unused.p10, 2),
+                "unused_cost_per_month_p90": round(unused.p90, 2),
                 "advice": (
                     "Share its scope and keep instance size flexibility on, move dedicated "
                     "computes of its family under it, and buy less when it ends."
