@@ -20,19 +20,16 @@ def coded(minutes: npt.NDArray[Any]) -> pa.Array:
     Shape: `minutes` has a row for each histogram; bins from the 1,001st on are empty.
     """
     count, width = minutes.shape
+    edges = np.arange(count + 1) * width
     cell = np.flatnonzero(minutes != 0)
-    first = np.searchsorted(cell, np.arange(count + 1) * width)
-    filled = np.diff(first)
-    bins = cell - np.repeat(np.arange(count) * width, filled)
-    rise = np.diff(bins, prepend=0)
-    begins = first[:-1][filled > 0]
-    rise[begins] = bins[begins]
-    kept = (rise, minutes.ravel()[cell])
-    pairs = [pa.array(each.astype(np.uint32), pa.uint32()) for each in kept]
-    entries = pa.StructArray.from_arrays(pairs, ["rise", "minutes"]).cast(HISTOGRAM.value_type)
-    return pa.ListArray.from_arrays(
-        pa.array(first, pa.int32()), entries, mask=pa.array(filled == 0)
-    )
+    first = np.searchsorted(cell, edges)
+    filled = np.diff(first) > 0
+    rise = np.diff(cell, prepend=0)
+    begins = first[:-1][filled]
+    rise[begins] = cell[begins] - edges[:-1][filled]
+    kept = {"rise": rise.astype(np.uint16), "minutes": minutes.ravel()[cell].astype(np.uint32)}
+    entries = pa.StructArray.from_arrays([pa.array(each) for each in kept.values()], list(kept))
+    return pa.ListArray.from_arrays(pa.array(first, pa.int32()), entries, mask=pa.array(~filled))
 
 
 def decoded(histograms: pa.ChunkedArray) -> tuple[Ints, Ints, Ints]:
