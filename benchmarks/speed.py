@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=3500, help="of the day that is built")
     parser.add_argument("--days", type=int, default=21, help="of a fifth of the nodes, for a week")
     parsed = parser.parse_args(arguments)
+    if parsed.days < DAYS_PER_WEEK:
+        parser.error("--days must hold a week")
     try:
         with tempfile.TemporaryDirectory() as folder:
             table = feature_build(Path(folder) / "one", nodes=parsed.nodes)

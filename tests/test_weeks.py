@@ -83,6 +83,12 @@ def test_whole_weeks_are_read_as_one(lake: Lake) -> None:
     assert same(read_use(lake, days(0, DAYS)), before)
 
 
+def test_a_week_that_is_being_built_anew_is_told_by_its_days(lake: Lake) -> None:
+    before = read_use(lake, days(0, DAYS))
+    lake.replace(USE_WEEKS, date(2026, 1, 5), USE_WEEKS.schema.empty_table())
+    assert same(read_use(lake, days(0, DAYS)), before)
+
+
 def test_a_window_without_days_is_empty(lake: Lake) -> None:
     assert read_use(lake, days(100, 3)).empty
 

@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from optimizer.store.tables import HISTOGRAM
-
 BINS = 1001
 
 Ints = npt.NDArray[np.integer[Any]]

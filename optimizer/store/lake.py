@@ -210,7 +210,7 @@ class Lake:
             return []
         return sorted(date.fromisoformat(f.stem) for f in self._folder(table).glob("*.parquet"))
 
-    def days_as_of_now(self, table: Table) -> list[date]:
+    def current_days(self, table: Table) -> list[date]:
         """Return those of `days` whose file has the columns of now: an earlier version had others.
 
         Raises:

@@ -163,8 +163,8 @@ def built_days(lake: Lake) -> list[date]:
     Raises:
         LakeError: a file is damaged.
     """
-    intervals, weeks = set(lake.days(INTERVALS)), set(lake.days_as_of_now(USE_WEEKS))
-    days = lake.days_as_of_now(NODE_DAYS)
+    intervals, weeks = set(lake.days(INTERVALS)), set(lake.current_days(USE_WEEKS))
+    days = lake.current_days(NODE_DAYS)
     return [day for day in days if day in intervals and monday_of(day) in weeks]
 
 

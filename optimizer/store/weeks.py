@@ -69,10 +69,15 @@ def read_use(lake: Lake, window: Window) -> pd.DataFrame:
         LakeError: a file is damaged, or of an earlier version.
     """
     days = {day for day in days_of(window) if start_of(day) >= window.start_utc}
-    weeks = [monday for monday in lake.days(USE_WEEKS) if days.issuperset(_week(monday))]
-    loose = sorted(days.difference(*map(_week, weeks)))
-    parts = [lake.read_day(USE_WEEKS, monday, _USE.names).cast(_USE) for monday in weeks]
-    return _frame(_pooled([*parts, *(_use_on(lake, day) for day in loose)], _OF_WEEKS))
+    weeks = {
+        monday: lake.read_day(USE_WEEKS, monday, _USE.names).cast(_USE)
+        for monday in lake.days(USE_WEEKS)
+        if days.issuperset(_week(monday))
+    }
+    # A week that another process has just dropped is empty: its days tell it.
+    whole = {monday: use for monday, use in weeks.items() if use.num_rows}
+    loose = sorted(days.difference(*map(_week, whole)))
+    return _frame(_pooled([*whole.values(), *(_use_on(lake, day) for day in loose)], _OF_WEEKS))
 
 
 def use_in(node_days: pa.Table) -> pd.DataFrame:
