@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,8 @@ DAYS = 18
 """Up to a Sunday: two whole weeks among them."""
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of two nodes of a compute, one with a GPU, and one of another that is not always there."""
     random = np.random.default_rng(5)
     rest = dict.fromkeys(SAMPLES.schema.names)
@@ -41,10 +42,17 @@ def lake(tmp_path: Path) -> Lake:
                 "busy": random.integers(2).item() == 1,
             }
             rows.append(rest | row | {kind: random.integers(1001).item() for kind in kinds})
-    filled = Lake(tmp_path)
+    root = tmp_path_factory.mktemp("lake")
+    filled = Lake(root)
     filled.write(SAMPLES, pa.Table.from_pylist(rows, SAMPLES.schema))
     refresh_partials(filled, filled.days(SAMPLES))
-    return filled
+    return root
+
+
+@pytest.fixture
+def lake(built: Path, tmp_path: Path) -> Lake:
+    copytree(built, tmp_path, dirs_exist_ok=True)
+    return Lake(tmp_path)
 
 
 def days(first: int, count: int) -> Window:
