@@ -1,6 +1,6 @@
 """Feature build, replay and reservations against what they replace, as ratios in one run.
 
-    python -m benchmarks.speed [--nodes 3500] [--days 20]
+    python -m benchmarks.speed [--nodes 3500] [--days 21]
 
 A day of one-minute samples lies in a lake, as collectors write it; the scan and the queries read
 that file, and only the columns that the build reads. Figures are CPU seconds of all threads. Rounds
@@ -22,16 +22,20 @@ from typing import Any, TypeAlias
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
 from benchmarks.estate_files import write_json
 from optimizer.analysis.commitments import optimal_level
 from optimizer.analysis.replay import Physics, cut_into_levels, sweep
-from optimizer.analysis.use import BINS, use_of
+from optimizer.analysis.use import BINS, Use, use_of
 from optimizer.errors import OptimizerError
+from optimizer.model import Window
+from optimizer.store.histograms import decoded
 from optimizer.store.lake import Lake
 from optimizer.store.partials import BRIDGED_MINUTES, COLUMNS, day_partials, refresh_partials
-from optimizer.store.tables import INTERVALS, NODE_DAYS, SAMPLES, Table
+from optimizer.store.tables import INTERVALS, NODE_DAYS, SAMPLES, USE_WEEKS, Table
+from optimizer.store.weeks import DAYS_PER_WEEK, HISTOGRAMS, read_use, use_in
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,8 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print goal and figure of each ratio and keep them as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed")
     parser.add_argument("--nodes", type=int, default=3500, help="of the day that is built")
-    parser.add_argument("--days", type=int, default=20, help="of a fifth of the nodes, for a week")
+    parser.add_argument("--days", type=int, default=21, help="of a fifth of the nodes, for a week")
     parsed = parser.parse_args(arguments)
+    if parsed.days < DAYS_PER_WEEK:
+        parser.error("--days must hold a week")
     try:
         with tempfile.TemporaryDirectory() as folder:
             table = feature_build(Path(folder) / "one", nodes=parsed.nodes)
@@ -219,9 +225,8 @@ def replaced(file: Path) -> dict[str, str]:
 def _quantiles(node_days: pa.Table, metric: str) -> list[list[int] | None]:
     """Return p50, p95 and p99 of each node by rank, from its lossless histogram."""
     name = metric.replace("_max", "_histogram")
-    lists = node_days[name].combine_chunks()
-    bins, minutes = lists.flatten().to_numpy().reshape(-1, 2).T
-    last = np.concatenate(([0], lists.value_lengths().fill_null(0).to_numpy().cumsum() // 2))
+    filled, bins, minutes = decoded(node_days[name])
+    last = np.append(0, filled.cumsum())
     upto = np.concatenate(([0], minutes.cumsum(dtype=np.int64)))
     below, total = upto[last[:-1], None], np.diff(upto[last])[:, None]
     rank = below + np.ceil(np.array(QUANTILES) * total - 1e-9).astype(np.int64)
@@ -233,11 +238,11 @@ def _quantiles(node_days: pa.Table, metric: str) -> list[list[int] | None]:
 def many_days(root: Path, *, nodes: int, days: int) -> list[dict[str, Any]]:
     """Return memory of ten times the days, bytes of partials, and a week against all from raw.
 
-    A year is taken to cost as many times what these days cost as it is longer: both steps go day by
-    day.
+    A year is taken to cost as many times what these days cost as it is longer: building goes day by
+    day, and what is asked of it week by week, but for the days at either end.
     """
     lake, day = Lake(root), day_of_samples(nodes)
-    dates = [DAY + timedelta(days=n) for n in range(days)]
+    dates, weeks = [DAY + timedelta(days=n) for n in range(days)], days // DAYS_PER_WEEK
     at = SAMPLES.schema.get_field_index("minute_utc")
     minute = day["minute_utc"].cast(pa.int64()).to_numpy()
     for n, each in enumerate(dates):
@@ -246,25 +251,49 @@ def many_days(root: Path, *, nodes: int, days: int) -> list[dict[str, Any]]:
     few, all_of_them = (_peak_memory(root, dates[:n]) for n in (max(1, days // 10), days))
     kept, raw = (
         float(sum(file.stat().st_size for table in tables for file in _files(root, table)))
-        for tables in ((NODE_DAYS, INTERVALS), (SAMPLES,))
+        for tables in ((NODE_DAYS, USE_WEEKS, INTERVALS), (SAMPLES,))
     )
 
-    def merged() -> list[Any]:
-        frame = lake.read(NODE_DAYS)
-        return [use_of(rows) for _, rows in frame.groupby("resource_id", sort=True)]
+    def use_in_first(count: int) -> list[Use]:
+        return [use_of(seen) for _, seen in read_use(lake, _first(count)).iterrows()]
 
-    times = interleaved({"build": lambda: refresh_partials(lake, dates), "merge": merged}, rounds=2)
-    year = 365 / days
+    times = interleaved(
+        {
+            "build": lambda: refresh_partials(lake, dates),
+            "weeks": lambda: use_in_first(weeks * DAYS_PER_WEEK),
+            "loose": lambda: use_in_first(DAYS_PER_WEEK - 1),
+        },
+        rounds=3,
+    )
+    # At worst a year is 51 whole weeks and parts of two.
+    merge = [
+        51 / weeks * pooled + 8 / (DAYS_PER_WEEK - 1) * loose
+        for pooled, loose in zip(times["weeks"], times["loose"], strict=True)
+    ]
     whole, week = (
-        [share * b + year * m for b, m in zip(times["build"], times["merge"], strict=True)]
-        for share in (year, 7 / days)
+        [share / days * built + merged for built, merged in zip(times["build"], merge, strict=True)]
+        for share in (365, DAYS_PER_WEEK)
     )
+    window = _first(days)
+    if not _same(read_use(lake, window), use_in(lake.read_arrow(NODE_DAYS, window))):
+        raise SpeedError("Pooled weeks differ from their node-days.")
     rows = day.num_rows * days
     return [
         row(f"peak memory of {days} days ÷ of a tenth", "≤ 1.35", [all_of_them], [few], rows),
         row("bytes of partials ÷ of raw", "≤ 0.08", [kept], [raw], rows),
         row("a year from raw ÷ a week and a year of partials", "≥ 25", whole, week, rows),
     ]
+
+
+def _first(days: int) -> Window:
+    start = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
+    return Window(start_utc=start, end_utc=start + timedelta(days=days))
+
+
+def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    apart = one.drop(columns=list(HISTOGRAMS)).compare(other.drop(columns=list(HISTOGRAMS)))
+    pairs = [zip(one[name], other[name], strict=True) for name in HISTOGRAMS]
+    return apart.empty and all(np.array_equal(a, b) for pair in pairs for a, b in pair)
 
 
 def _files(root: Path, table: Table) -> list[Path]:

@@ -12,7 +12,7 @@ import pandas as pd
 from optimizer.analysis.assemble import Estate, build
 from optimizer.analysis.case import Assumptions
 from optimizer.analysis.detectors import load_detectors
-from optimizer.analysis.features import Frames, resources_of
+from optimizer.analysis.features import NODE_DAY_COLUMNS, Frames, resources_of
 from optimizer.analysis.find import Exclusions, judge
 from optimizer.analysis.result import Analysis
 from optimizer.azure.connect import Connection, connect
@@ -53,6 +53,7 @@ from optimizer.store.chain import Checked
 from optimizer.store.lake import Lake, start_of
 from optimizer.store.ledger import Approval, Ledger, Snooze
 from optimizer.store.memory import recall, remember
+from optimizer.store.weeks import read_use
 from optimizer.units import floor_to_minute
 
 Progress = Callable[[str, int, int | None], None]
@@ -211,7 +212,8 @@ def read_estate(settings: Settings, *, reach_back: timedelta | None = None) -> E
         window=window,
         resources=lake.read(tables.RESOURCES),
         node_minutes=lake.read(tables.NODE_MINUTES, window),
-        node_days=lake.read(tables.NODE_DAYS, window),
+        node_days=lake.read(tables.NODE_DAYS, window, NODE_DAY_COLUMNS),
+        uses=read_use(lake, window),
         intervals=lake.read(tables.INTERVALS, window),
         instance_events=lake.read(tables.INSTANCE_EVENTS, window),
         jobs=lake.read(tables.JOBS),

@@ -1,5 +1,6 @@
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -35,6 +36,14 @@ def busy(text: str, *, grain: int = 1, first: int = 0, **row: Any) -> list[dict[
         for i, mark in enumerate(text)
         if mark != " "
     ]
+
+
+def bins(histogram: list[dict[str, int]] | None) -> dict[int, int] | None:
+    """Return minutes by per mille."""
+    if histogram is None:
+        return None
+    risen = accumulate(entry["rise"] for entry in histogram)
+    return dict(zip(risen, (entry["minutes"] for entry in histogram), strict=True))
 
 
 def intervals(*rows: dict[str, Any]) -> list[tuple[int, int, bool]]:
@@ -79,7 +88,8 @@ def test_unknown_is_neither_busy_nor_idle() -> None:
 def test_counters_and_maxima() -> None:
     (row,) = day_partials(samples(*busy("##..", grain=5, cpu_avg=100)))[0].to_pylist()
     assert (row["minutes"], row["busy_minutes"], row["cpu_max"]) == (20, 10, 900)
-    assert row["cpu_histogram"] == [10, 10, 900, 10]
+    assert bins(row["cpu_histogram"]) == {10: 10, 900: 10}
+    assert (row["cpu_minutes"], row["cpu_sum"]) == (20, 2000)
     assert row["cpu_hour_sums"] == [2000] + [0] * 23
 
 
@@ -114,9 +124,8 @@ def test_histograms_lose_nothing() -> None:
     ]
     random.shuffle(rows)
     for row in day_partials(samples(*rows))[0].to_pylist():
-        pairs = row["cpu_histogram"]
         node = int(row["node_id"][1:])
-        assert dict(zip(pairs[::2], pairs[1::2], strict=True)) == Counter(values[node].tolist())
+        assert bins(row["cpu_histogram"]) == Counter(values[node].tolist())
 
 
 def test_refreshing_replaces_the_day(tmp_path: Path) -> None:
@@ -180,7 +189,7 @@ def node_day(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "minutes": sum(lengths.values()),
         "busy_minutes": sum(lengths[at] for at, (_, busy) in observed.items() if busy),
-        "gpu_histogram": [n for pair in sorted(minutes.items()) for n in pair] or None,
+        "gpu_histogram": dict(minutes) or None,
         "gpu_hour_sums": [hours[hour] for hour in range(24)] if told else None,
         "gpu_max": max(devices.values(), default=None),
         "gpus_seen": len(devices) or None,
@@ -204,6 +213,7 @@ def test_any_day_in_any_order_is_worked_out_row_by_row(
         found = day_partials(table, block_rows=block_rows)[0].to_pylist()
         assert len(found) == len(expected)
         for row in found:
+            row["gpu_histogram"] = bins(row["gpu_histogram"])
             wanted = expected[row["resource_id"], row["node_id"]]
             assert {name: row[name] for name in wanted} == wanted
             assert row["cpu_histogram"] is None

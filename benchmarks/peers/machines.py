@@ -12,7 +12,8 @@ import pandas as pd
 from optimizer.analysis.use import BINS, Use, use_of
 from optimizer.catalogue import Catalogue, Size, snapshot
 from optimizer.store import tables
-from optimizer.store.lake import Lake
+from optimizer.store.lake import Lake, conform
+from optimizer.store.weeks import use_in
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +50,8 @@ class Machine:
 
     def use(self, days: int) -> Use | None:
         """Return its use in the last days; None where none was told."""
-        return use_of(self._last(days))
+        rows = self._last(days)
+        return None if rows.empty else use_of(use_in(conform(tables.NODE_DAYS, rows)).iloc[0])
 
     def mean_by_hour(self, days: int) -> Floats:
         """Return mean CPU by day and hour; NaN where it was off. Shape: days with use × 24."""

@@ -142,10 +142,7 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         prices,
         {resource_id: _hours_within(seen, bill) for resource_id, seen in features.items()},
     )
-    uses = {
-        str(resource_id): use_of(rows)
-        for resource_id, rows in frames.node_days.groupby("resource_id")
-    }
+    uses = {str(resource_id): use_of(seen) for resource_id, seen in frames.uses.iterrows()}
     levels = {
         resource_id: levels_of(seen)
         for resource_id, seen in features.items()

@@ -37,6 +37,9 @@ and unknown minutes are replayed as they were, so that they never save anything.
 MIN_LATENCIES = 100
 """Minutes with requests and a latency, below which nothing is said of how long one takes."""
 
+NODE_DAY_COLUMNS = ("resource_id", "day", "cpu_hour_sums", "cpu_minutes")
+"""What is read of single machines on single days; all else of their use comes pooled."""
+
 _SECOND = np.timedelta64(1, "s")
 
 
@@ -48,6 +51,8 @@ class Frames:
     resources: pd.DataFrame
     node_minutes: pd.DataFrame
     node_days: pd.DataFrame
+    uses: pd.DataFrame
+    """Of each compute, by id; see `store.weeks.read_use`."""
     intervals: pd.DataFrame
     instance_events: pd.DataFrame
     jobs: pd.DataFrame
@@ -448,17 +453,16 @@ def _demand(
     rows = frames.node_days[frames.node_days["resource_id"] == resource.resource_id]
     hours = round(window.days) * 24
     sums, minutes = np.zeros(hours), np.zeros(hours)
-    for day, hour_sums, histogram in rows[["day", "cpu_hour_sums", "cpu_histogram"]].itertuples(
-        index=False
-    ):
+    rows = rows[["day", "cpu_hour_sums", "cpu_minutes"]]
+    for day, hour_sums, told in rows.dropna().itertuples(index=False):
         first = (day.date() - window.start_utc.date()).days * 24
-        if hour_sums is None or histogram is None or not 0 <= first < hours:
+        if not 0 <= first < hours:
             continue
         sums[first : first + 24] += np.asarray(hour_sums, dtype=np.float64) / 1000
         there = np.nan_to_num(instances)[first * 60 : (first + 24) * 60].reshape(24, 60).sum(axis=1)
         if there.sum():
             # A day tells its minutes as one sum: more of them where there were more instances.
-            minutes[first : first + 24] += np.asarray(histogram)[1::2].sum() * there / there.sum()
+            minutes[first : first + 24] += told * there / there.sum()
     per_instance = np.divide(asked, instances, out=np.full(asked.size, np.nan), where=instances > 0)
     with np.errstate(invalid="ignore"):
         by_hour = np.nanmean(np.nan_to_num(per_instance).reshape(-1, 60), axis=1)

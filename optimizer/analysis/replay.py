@@ -135,12 +135,13 @@ def _steps(first: Ints, minutes: Ints, busy: Ints) -> tuple[Ints, Ints]:
 
 def _crossings(at: Ints, low: Ints, high: Ints) -> tuple[Ints, Ints]:
     """Return level and time of each level between `low` and `high`, in order of both."""
-    count = np.maximum(high - low, 0)
+    crossed = np.flatnonzero(high > low)
+    count = high[crossed] - low[crossed]
     before = count.cumsum() - count
-    level = np.arange(count.sum()) + np.repeat(low - before + 1, count)
+    level = np.arange(count.sum()) + np.repeat(low[crossed] - before + 1, count)
     # Numbers of few bits are sorted by radix, in one pass over them.
     order = np.argsort(level.astype(np.min_scalar_type(high.max())), kind="stable")
-    return level[order], np.repeat(at, count)[order]
+    return level[order], np.repeat(at[crossed], count)[order]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -96,39 +96,28 @@ class Use:
         return self.cpu_mean * observed / min(observed, self.busy_minutes)
 
 
-def use_of(node_days: pd.DataFrame) -> Use | None:
-    """Return the use of one compute from its rows of `node_days`; None where there is none."""
-    if node_days.empty:
-        return None
-    minutes = int(node_days["minutes"].sum())
-    sums = node_days["cpu_hour_sums"].dropna()
-    cpu = _histogram(node_days["cpu_histogram"])
-    told = float(sum(np.sum(each) for each in sums))
+def use_of(seen: "pd.Series[Any]") -> Use:
+    """Return the use of one compute from its row of `store.weeks.read_use`."""
+    cpu = _histogram(seen["cpu_histogram"])
+    told = _known(seen["cpu_sum"])
     return Use(
-        machine_days=len(node_days),
-        days=int(node_days["day"].nunique()),
-        minutes=minutes,
-        busy_minutes=int(node_days["busy_minutes"].sum()),
+        machine_days=int(seen["machine_days"]),
+        days=int(seen["days"]),
+        minutes=int(seen["minutes"]),
+        busy_minutes=int(seen["busy_minutes"]),
         cpu=cpu,
-        cpu_mean=told / cpu.minutes.sum() / (BINS - 1) if cpu is not None and len(sums) else None,
-        memory=_histogram(node_days["memory_histogram"]),
-        gpu=_histogram(node_days["gpu_histogram"]),
-        gpu_memory=_histogram(node_days["gpu_memory_histogram"]),
-        gpus_seen=_most(node_days["gpus_seen"]),
-        gpus_used=_most(node_days["gpus_used"]),
+        cpu_mean=told / cpu.minutes.sum() / (BINS - 1) if cpu and told is not None else None,
+        memory=_histogram(seen["memory_histogram"]),
+        gpu=_histogram(seen["gpu_histogram"]),
+        gpu_memory=_histogram(seen["gpu_memory_histogram"]),
+        gpus_seen=_known(seen["gpus_seen"]),
+        gpus_used=_known(seen["gpus_used"]),
     )
 
 
-def _histogram(column: "pd.Series[Any]") -> Histogram | None:
-    """Add up histograms that are coded as bin, minutes, bin, minutes and so on."""
-    known = column.dropna().to_list()
-    if not known:
-        return None
-    pairs = np.concatenate(known).reshape(-1, 2)
-    minutes = np.bincount(pairs[:, 0], weights=pairs[:, 1], minlength=BINS)
-    return Histogram(minutes=minutes.astype(np.float64)) if minutes.any() else None
+def _histogram(minutes: Floats | None) -> Histogram | None:
+    return None if minutes is None else Histogram(minutes=minutes)
 
 
-def _most(column: "pd.Series[int]") -> int | None:
-    known = column.dropna()
-    return int(known.max()) if len(known) else None
+def _known(value: float) -> int | None:
+    return None if pd.isna(value) else int(value)

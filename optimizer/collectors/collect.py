@@ -45,14 +45,13 @@ from optimizer.config import AnalysisSettings
 from optimizer.errors import AzureError, UnauthorizedError, UnreachableError
 from optimizer.model import Kind, Problem, Resource, Window
 from optimizer.store.lake import Coverage, Lake, start_of
-from optimizer.store.partials import refresh_partials
+from optimizer.store.partials import built_days, refresh_partials
 from optimizer.store.tables import (
     COMMITMENTS,
     COSTS,
     INSTANCE_EVENTS,
     INTERVALS,
     JOBS,
-    NODE_DAYS,
     NODE_MINUTES,
     PRICES,
     REQUESTS,
@@ -401,7 +400,7 @@ def _parts(window: Window, rows_a_day: int) -> Iterator[Window]:
 
 def _partials(run: _Collection, changed: Collection[date]) -> None:
     """Build anew what rests on days whose samples changed, or that have none yet."""
-    built = set(run.lake.days(NODE_DAYS)) & set(run.lake.days(INTERVALS))
+    built = set(built_days(run.lake))
     stale = [day for day in run.lake.days(SAMPLES) if day in changed or day not in built]
     run.progress("partials", 0, len(stale))
     refresh_partials(run.lake, stale)

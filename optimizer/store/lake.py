@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -155,6 +156,10 @@ class Lake:
         self._save(table, self._day_file(table, day), rows, {})
         return int(rows.num_rows)
 
+    def drop(self, table: Table, day: date) -> None:
+        """Forget all that the lake holds of a table on one day."""
+        self._day_file(table, day).unlink(missing_ok=True)
+
     def read(
         self,
         table: Table,
@@ -204,6 +209,15 @@ class Lake:
         if table.day_column is None:
             return []
         return sorted(date.fromisoformat(f.stem) for f in self._folder(table).glob("*.parquet"))
+
+    def current_days(self, table: Table) -> list[date]:
+        """Return those of `days` whose file has the columns of now: an earlier version had others.
+
+        Raises:
+            LakeError: a file is damaged.
+        """
+        names = table.schema.names
+        return [d for d in self.days(table) if _schema(self._day_file(table, d)).names == names]
 
     def missing_from(self, table: Table, scope: str, window: Window) -> datetime:
         """Return the moment in `window` from which `scope` has yet to be collected.
@@ -269,7 +283,7 @@ class Lake:
         temporary = file.with_suffix(".tmp")
         schema = table.schema.with_metadata({_COLLECTED: memory})
         ordered = _in_order(table, rows)
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(temporary, schema, **_encodings(schema)) as writer:
             for start in range(0, max(1, ordered.num_rows), _ROW_GROUP_ROWS):
                 group = ordered.slice(start, _ROW_GROUP_ROWS)
                 writer.write_table(group.cast(schema), row_group_size=_ROW_GROUP_ROWS)
@@ -278,10 +292,7 @@ class Lake:
     def _collected(self, file: Path) -> Mapping[str, datetime]:
         if not file.exists():
             return {}
-        try:
-            metadata = pq.read_schema(file).metadata or {}
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(file) from error
+        metadata = _schema(file).metadata or {}
         return {k: utc(v) for k, v in orjson.loads(metadata.get(_COLLECTED, b"{}")).items()}
 
 
@@ -393,13 +404,46 @@ def _load(file: Path, schema: pa.Schema) -> pa.Table:
         rows = pq.ParquetFile(file, read_dictionary=once).read(columns=schema.names)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(file) from error
-    columns = [
-        rows[field.name].cast(field.type)
-        if field.name in rows.schema.names
-        else pa.nulls(rows.num_rows, field.type)
-        for field in schema
-    ]
+    try:
+        columns = [
+            rows[field.name].cast(field.type)
+            if field.name in rows.schema.names
+            else pa.nulls(rows.num_rows, field.type)
+            for field in schema
+        ]
+    except pa.ArrowException as error:
+        raise LakeError(
+            f"{file} was written by an earlier version: run `optimizer collect`, which builds it "
+            "anew."
+        ) from error
     return pa.table(columns, schema=schema)
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(file) from error
+
+
+def _encodings(schema: pa.Schema) -> dict[str, Any]:
+    """Return how Parquet is to write columns.
+
+    The numbers of lists hardly repeat as wholes, but their upper bytes do.
+    """
+    lists = [field for field in schema if pa.types.is_list(field.type)]
+    leaves = [f"{field.name}.list.element{leaf}" for field in lists for leaf in _leaves(field.type)]
+    others = [field.name for field in schema if not pa.types.is_list(field.type)]
+    return {
+        "compression": "zstd",
+        "use_dictionary": others,
+        "use_byte_stream_split": leaves or False,
+    }
+
+
+def _leaves(of: pa.ListType) -> list[str]:
+    inner = of.value_type
+    return [f".{field.name}" for field in inner] if pa.types.is_struct(inner) else [""]
 
 
 def _damaged(file: Path) -> LakeError:

@@ -18,8 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from optimizer.store.histograms import BINS, coded
 from optimizer.store.lake import Lake
-from optimizer.store.tables import INTERVALS, NODE_DAYS, SAMPLES
+from optimizer.store.tables import INTERVALS, NODE_DAYS, SAMPLES, USE_WEEKS
+from optimizer.store.weeks import drop_weeks, monday_of, refresh_weeks
 from optimizer.units import MINUTES_PER_DAY
 
 BRIDGED_MINUTES = 5
@@ -28,10 +30,9 @@ BRIDGED_MINUTES = 5
 USED_PER_MILLE = 10
 """A GPU that is never busier than this all day was not used (methods §3.3)."""
 
-_BINS = 1001
-_UNSEEN = _BINS
+_UNSEEN = BINS
 """The bin of samples without a value."""
-_WIDTH = _BINS + 1
+_WIDTH = BINS + 1
 _HOURS = 24
 _MINUTES_PER_HOUR = 60
 _SECONDS_PER_MINUTE = 60
@@ -134,7 +135,9 @@ def day_partials(samples: pa.Table, *, block_rows: int = BLOCK_ROWS) -> tuple[pa
 
 
 def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) -> int:
-    """Build the partials of each day anew from its samples; return how many days there were.
+    """Build the partials of each day anew from its samples, and what rests on them.
+
+    Return how many days there were.
 
     No more than `threads` day files are in memory at once, however many days there are.
 
@@ -147,8 +150,22 @@ def refresh_partials(lake: Lake, days: Collection[date], *, threads: int = 2) ->
         lake.replace(NODE_DAYS, day, node_days)
         lake.replace(INTERVALS, day, intervals)
 
+    drop_weeks(lake, days)
     with ThreadPoolExecutor(threads) as pool:
-        return sum(1 for _ in pool.map(refresh, days))
+        count = sum(1 for _ in pool.map(refresh, days))
+    refresh_weeks(lake, days, threads=threads)
+    return count
+
+
+def built_days(lake: Lake) -> list[date]:
+    """Return the days whose partials, and what rests on them, are there and of this version.
+
+    Raises:
+        LakeError: a file is damaged.
+    """
+    intervals, weeks = set(lake.days(INTERVALS)), set(lake.current_days(USE_WEEKS))
+    days = lake.current_days(NODE_DAYS)
+    return [day for day in days if day in intervals and monday_of(day) in weeks]
 
 
 def _blocks(samples: pa.Table, block_rows: int) -> Iterator[pa.Table]:
@@ -235,6 +252,7 @@ def _node_days(rows: _Rows, stretches: _Stretches, samples: pa.Table) -> pa.Tabl
         "minutes": _sums(node, stretches.minutes, nodes),
         "busy_minutes": _sums(node, stretches.minutes * stretches.busy, nodes),
         **{name: _histograms(rows, values[metric]) for name, metric in _HISTOGRAMS.items()},
+        **_cpu_totals(rows, values["cpu_max"], values["cpu_avg"]),
         **{name: _hour_sums(rows, values[metric]) for name, metric in _HOUR_SUMS.items()},
         **{metric: _maxima(rows, values[metric]) for metric in _MAXIMA},
         **_gpu_counts(rows, values["gpu_max"], samples["device_id"]),
@@ -256,20 +274,23 @@ def _intervals(rows: _Rows, stretches: _Stretches) -> pa.Table:
 
 
 def _histograms(rows: _Rows, values: _Values) -> pa.Array:
-    """Return for each node [bin, minutes, bin, minutes, …] of the bins that hold something."""
-    bins = np.minimum(values.value, _BINS - 1)
+    bins = np.minimum(values.value, BINS - 1)
     if values.seen is not None:
         bins[~values.seen] = _UNSEEN
-    edges = np.arange(rows.node_first.size + 1) * _WIDTH
-    minutes = np.bincount(rows.first_bin + bins, weights=rows.weight, minlength=edges[-1])
+    count = rows.node_first.size
+    minutes = np.bincount(rows.first_bin + bins, weights=rows.weight, minlength=count * _WIDTH)
     minutes[_UNSEEN::_WIDTH] = 0
-    cell = np.flatnonzero(minutes != 0)
-    first = np.searchsorted(cell, edges)
-    filled = np.diff(first)
-    pairs = np.empty((cell.size, 2), np.uint32)
-    pairs[:, 0] = cell - np.repeat(edges[:-1], filled)
-    pairs[:, 1] = minutes[cell]
-    return _lists(2 * first, pairs.ravel(), none=filled == 0)
+    return coded(minutes.reshape(count, _WIDTH))
+
+
+def _cpu_totals(rows: _Rows, peaks: _Values, means: _Values) -> dict[str, pa.Array]:
+    """Return all minutes of each node whose CPU was told, and per mille over minutes."""
+    seen = rows.weight if peaks.seen is None else rows.weight * peaks.seen
+    minutes, told = (np.add.reduceat(v, rows.node_first) for v in (seen, means.value * rows.weight))
+    return {
+        "cpu_minutes": pa.array(minutes.astype(np.int64), mask=minutes == 0),
+        "cpu_sum": pa.array(told.astype(np.int64), mask=_unseen(means, rows.node_first)),
+    }
 
 
 def _hour_sums(rows: _Rows, values: _Values) -> pa.Array:

@@ -99,6 +99,10 @@ RUNS = _table(
     reason=pa.string(),
 )
 
+HISTOGRAM = pa.list_(pa.struct({"rise": pa.uint16(), "minutes": pa.uint32()}))
+"""A lossless histogram: minutes by per mille (0 to 1000), of those alone that hold any, in order.
+Each tells how far it lies above the one before, the first above 0: small numbers take few bytes."""
+
 NODE_DAYS = _table(
     "node_days",
     ("resource_id", "node_id", "day"),
@@ -108,11 +112,13 @@ NODE_DAYS = _table(
     day=UTC_SECOND,
     minutes=pa.uint32(),  # observed
     busy_minutes=pa.uint32(),
-    # Lossless histograms: 1001 bins of minutes by per mille, run-length coded as bin, count pairs.
-    cpu_histogram=pa.list_(pa.uint32()),
-    memory_histogram=pa.list_(pa.uint32()),
-    gpu_histogram=pa.list_(pa.uint32()),
-    gpu_memory_histogram=pa.list_(pa.uint32()),
+    cpu_histogram=HISTOGRAM,
+    memory_histogram=HISTOGRAM,
+    gpu_histogram=HISTOGRAM,
+    gpu_memory_histogram=HISTOGRAM,
+    # All of the CPU's histogram; all of its sums below.
+    cpu_minutes=pa.uint32(),
+    cpu_sum=pa.int64(),
     # Sums of per mille over minutes, for each of the 24 hours.
     cpu_hour_sums=pa.list_(pa.uint32()),
     gpu_hour_sums=pa.list_(pa.uint32()),
@@ -121,6 +127,27 @@ NODE_DAYS = _table(
     gpu_max=pa.uint16(),
     gpu_memory_max=pa.uint16(),
     # GPUs whose use was told, and those of them ever above 1 %; null = no GPU was told of.
+    gpus_seen=pa.uint16(),
+    gpus_used=pa.uint16(),
+)
+
+USE_WEEKS = _table(
+    "use_weeks",
+    ("resource_id", "week"),
+    "week",
+    # All node-days of a compute in a week as one; see there.
+    resource_id=pa.string(),
+    week=UTC_SECOND,  # its Monday
+    days=pa.uint32(),  # with any node
+    machine_days=pa.uint32(),
+    minutes=pa.uint32(),
+    busy_minutes=pa.uint32(),
+    cpu_histogram=HISTOGRAM,
+    memory_histogram=HISTOGRAM,
+    gpu_histogram=HISTOGRAM,
+    gpu_memory_histogram=HISTOGRAM,
+    cpu_sum=pa.int64(),
+    # The most of any node-day.
     gpus_seen=pa.uint16(),
     gpus_used=pa.uint16(),
 )
@@ -238,6 +265,7 @@ TABLES = {
         SAMPLES,
         RUNS,
         NODE_DAYS,
+        USE_WEEKS,
         INTERVALS,
         INSTANCE_EVENTS,
         JOBS,

@@ -68,7 +68,7 @@ def test_cpu_of_a_request_is_learnt_although_instances_come_and_go(lake: Lake) -
     days_frame = lake.read(tables.NODE_DAYS).reindex(range(14))
     days_frame["resource_id"] = "/d"
     days_frame["day"] = days
-    days_frame["cpu_histogram"] = [[300, minutes]] * 14
+    days_frame["cpu_minutes"] = minutes
     days_frame["cpu_hour_sums"] = [sums] * 14
     every = np.arange(14 * 1440)
     rows = lake.read(tables.REQUESTS).reindex(every)

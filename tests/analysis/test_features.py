@@ -11,6 +11,7 @@ from optimizer.catalogue import ListPrice
 from optimizer.model import Kind, Resource
 from optimizer.store import tables
 from optimizer.store.lake import Lake
+from optimizer.store.weeks import read_use
 from tests.analysis.builders import resource, window
 
 
@@ -20,6 +21,7 @@ def empty_frames(lake: Lake) -> Frames:
         resources=lake.read(tables.RESOURCES),
         node_minutes=lake.read(tables.NODE_MINUTES),
         node_days=lake.read(tables.NODE_DAYS),
+        uses=read_use(lake, window(14)),
         intervals=lake.read(tables.INTERVALS),
         instance_events=lake.read(tables.INSTANCE_EVENTS),
         jobs=lake.read(tables.JOBS),
