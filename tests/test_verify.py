@@ -23,7 +23,7 @@ from optimizer.model import Attribution, Claim, ClusterSettings, Estimate, How, 
 from optimizer.remediation.baseline import freeze, thaw
 from optimizer.remediation.beside import REPLACES
 from optimizer.remediation.causes import Signs, Standing, cause
-from optimizer.remediation.drift import half_width, untouched
+from optimizer.remediation.drift import beyond_chance, untouched
 from optimizer.remediation.events import Event
 from optimizer.remediation.outcomes import AppliedChange, ClaimReport, Verification
 from optimizer.remediation.overlays import overlay_of, why_not_replayed
@@ -566,12 +566,38 @@ def test_a_compute_that_drifts_by_itself_widens_the_interval_of_others() -> None
 
     def width(lines: list[CostLine], changed: Sequence[str] = ()) -> float:
         seen = estate([case], lines, days=days)
-        return half_width([*untouched(seen, changed=changed, before=before, since=since)])
+        found = untouched(seen, changed=changed, before=before, since=since)
+        return beyond_chance([*found]).half_width
 
     assert width(steady) == 0.0
     # One compute alone: Student's quantile of one degree of freedom, 6.31, times a twentieth.
     assert width(strayed) == pytest.approx(0.05 * 6.314, rel=1e-3)
     assert width(strayed, [of]) == 0.0
+
+
+def test_nodes_that_are_always_there_do_not_stray() -> None:
+    days = BEFORE + 31
+    drifting = cluster(SHIFT * days, name="other")
+    of = drifting.resource.resource_id
+    strayed = [
+        line(n, float(h) * (1.05 if n >= BEFORE else 1.0), 3.0, of=of)
+        for n, h in enumerate(drifting.hours(drifting.settings))
+    ]
+
+    def width(kept: int) -> float:
+        old = {"min_nodes": kept}
+        case = with_document(cluster(SHIFT * days), MIN_NODES, 0)
+        made = change(MIN_NODES, kept, 0)
+        billed = bill_of(case, old, days=days)
+        baseline = frozen(case, billed, old, [made])
+        seen = estate([case, drifting], [*billed, *strayed], days=days)
+        (claim,) = verify(seen, [(made, baseline)], currency="USD").claims
+        assert claim.measured_per_month is not None
+        return claim.measured_per_month.high - claim.measured_per_month.low
+
+    # The shift of 16 node-hours a day moves where none are kept; twice 24 hold it all.
+    assert width(0) > 1.0
+    assert width(2) == pytest.approx(0.0, abs=0.01)
 
 
 def signs(**known: Any) -> Signs:

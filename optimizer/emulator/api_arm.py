@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from optimizer.emulator import arm
+from optimizer.emulator.quotas import check_room
 from optimizer.emulator.records import JobRecord
 from optimizer.emulator.wire import (
     PROVIDER,
@@ -239,6 +240,8 @@ def _put_compute(call: Call) -> Answer:
         raise Refusal(400, "BadRequest", "properties.computeType must be one that is served here.")
     if scale := (properties.get("properties") or {}).get("scaleSettings"):
         _checked_scale(scale)
+    if existed is None:
+        check_room(call.world, workspace, body)
     resource_id = existed["id"] if existed else compute_id
     return _written(
         call,

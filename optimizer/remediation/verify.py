@@ -35,7 +35,7 @@ from optimizer.remediation.causes import (
     Standing,
     cause,
 )
-from optimizer.remediation.drift import half_width, untouched
+from optimizer.remediation.drift import Spread, beyond_chance, untouched
 from optimizer.remediation.events import Event, lasting_since
 from optimizer.remediation.outcomes import (
     FINAL_DAYS,
@@ -322,17 +322,17 @@ class _Measuring:
 
 def _strays(
     estate: Estate, measured: Sequence[_Taken], *, changed: set[str]
-) -> Mapping[Kind, float]:
-    """Return by how much calibrations of each kind stray, at the end of the 90 % interval."""
+) -> Mapping[Kind, Spread]:
+    """Return by how much calibrations of each kind stray."""
     strays = [each.account.stray for each in measured if each.account.stray is not None]
     if measured:
         longest = max(measured, key=lambda each: len(each.days))
         before, since = longest.frozen.dates, longest.days
         strays += untouched(estate, changed=changed, before=before, since=since)
-    return {kind: half_width([s for s in strays if s.kind is kind]) for kind in Kind}
+    return {kind: beyond_chance([s for s in strays if s.kind is kind]) for kind in Kind}
 
 
-def _claims(taken: _Taken, strays: Mapping[Kind, float]) -> list[ClaimReport]:
+def _claims(taken: _Taken, strays: Mapping[Kind, Spread]) -> list[ClaimReport]:
     account = taken.account
     if account.stray is not None:
         account = account.widened(strays[account.stray.kind])
