@@ -79,7 +79,8 @@ class Stray:
     chance: float
     """Standard deviation that the scatter of the days before and since explains."""
     as_calibrated: bool
-    """Whether the settings in force replay the days as those of the calibration do."""
+    """Whether the settings in force replay the days as those of the calibration do. Others show
+    the activity in another light: what waits for a node now did not wait when some were kept."""
 
 
 def beyond_chance(strays: Collection[Stray]) -> Spread:
@@ -87,17 +88,14 @@ def beyond_chance(strays: Collection[Stray]) -> Spread:
 
     A random effect around nothing, by the estimator of Paule and Mandel (1982): the variance that
     makes the weighted squares of what was seen as large as their number. 0 where nothing was seen.
-    What a replay of new settings misses is less to the point than what one of the old settings
-    does, so it counts only where there is none of those.
 
-    >>> from functools import partial
-    >>> seen = partial(Stray, kind=Kind.CLUSTER, chance=0.0)
-    >>> same = [seen(share=share, as_calibrated=True) for share in (0.01, -0.01)]
-    >>> new = seen(share=0.5, as_calibrated=False)
-    >>> round(beyond_chance([*same, new]).half_width, 4), beyond_chance([]).half_width
+    >>> seen = [
+    ...     Stray(kind=Kind.CLUSTER, share=share, chance=0.0, as_calibrated=True)
+    ...     for share in (0.01, -0.01)
+    ... ]
+    >>> round(beyond_chance(seen).half_width, 4), beyond_chance([]).half_width
     (0.0292, 0.0)
     """
-    strays = [stray for stray in strays if stray.as_calibrated] or strays
     if not strays:
         return Spread(deviation=0.0, freedom=1)
     squares = np.array([stray.share**2 for stray in strays])
