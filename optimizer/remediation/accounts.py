@@ -18,7 +18,7 @@ from optimizer.analysis.assemble import Bill
 from optimizer.analysis.case import CannotAssessError, Case
 from optimizer.analysis.clusters import ClusterCase
 from optimizer.analysis.confidence import Floats, block_days, block_means, few_blocks
-from optimizer.analysis.deployments import DeploymentCase
+from optimizer.analysis.deployments import DeploymentCase, demand_of
 from optimizer.analysis.instances import InstanceCase
 from optimizer.analysis.joint import DAYS_PER_MONTH, overlaid
 from optimizer.analysis.replay import Physics, cut_into_levels
@@ -275,10 +275,14 @@ def _old_settings(case: Case[Any], frozen: Baseline) -> Any:
     today: Any = case.settings
     known = {field.name for field in fields(today)}
     old = replace(today, **{n: v for n, v in frozen.settings.items() if n in known})
-    if isinstance(case, DeploymentCase) and old.instances is None and old.autoscale is None:
-        raise CannotAssessError(
-            "How many instances its earlier autoscale rules had kept is not replayed."
-        )
+    if isinstance(case, DeploymentCase):
+        if old.instances is None and old.autoscale is None:
+            raise CannotAssessError(
+                "How many instances its earlier autoscale rules had kept is not replayed: they are "
+                "others than one rule out and one in, on CPU, for all times."
+            )
+        if old.autoscale is not None:
+            demand_of(case)
     return old
 
 

@@ -164,7 +164,7 @@ class _Measuring:
         for change in group.changes:
             if change.ended_utc is not None:
                 silent.append(_unmeasured(change, f"It was rolled back on {change.ended_utc:%F}."))
-            elif why := why_not_replayed(change.setting, change.before, change.after):
+            elif why := why_not_replayed(change.setting, change.after):
                 silent.append(_unmeasured(change, why))
             else:
                 asked.append(change)
