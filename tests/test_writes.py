@@ -323,6 +323,17 @@ def test_where_a_new_cluster_is_refused_the_old_one_is_untouched(
     assert {o.status for o in apply_here(plan, arm, ledger).outcomes} == {Status.DONE}
 
 
+def test_a_new_cluster_is_seen_from_the_first_moment_as_one_that_is_being_made(
+    emulator: Emulator, arm: Arm
+) -> None:
+    emulator.fault(delay_lro=3, late_lro=True, method="PUT", path_contains="late")
+    late = cluster(WS, "late")
+    body = {name: late[name] for name in ("location", "properties")}
+    emulator.call("PUT", f"{late['id']}?api-version={ML_API}", body)
+    assert arm.get(late["id"])["properties"]["provisioningState"] == "Creating"
+    assert arm.settled(late["id"])["properties"]["provisioningState"] == "Succeeded"
+
+
 def test_a_quota_too_small_for_the_new_cluster_is_one_sentence_and_nothing_is_half_done(
     tmp_path: Path, ledger: Ledger
 ) -> None:

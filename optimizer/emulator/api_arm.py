@@ -195,6 +195,9 @@ def _shown(call: Call, document: Json) -> Json:
 
 
 def _compute(call: Call) -> Answer:
+    compute_id = f"{_known_workspace(call)['id']}/computes/{call.parts['compute']}"
+    if call.world.document(compute_id) is None and (made := call.service.being_made(compute_id)):
+        return Answer(body=made)
     return Answer(body=_shown(call, _known_compute(call)))
 
 
@@ -257,7 +260,12 @@ def _written(
     """Write, unless a fault dooms the operation, and answer as Azure does while it goes on."""
     operation = call.service.begin(resource_id, method=call.method, path=call.path)
     operation.take_effect(write)
-    document = call.world.document(resource_id) or {"id": resource_id, "properties": {}}
+    document = call.world.document(resource_id)
+    if document is None:
+        name = resource_id.rpartition("/")[2]
+        document = {"properties": {}} | call.json() | {"id": resource_id, "name": name}
+        creating = document["properties"] | {"provisioningState": "Creating"}
+        operation.draft = document | {"properties": creating}
     body = document | {"properties": document["properties"] | {"provisioningState": "Updating"}}
     return Answer(
         body=body,
