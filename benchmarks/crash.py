@@ -8,7 +8,7 @@ write starts. Operations are under way for some looks, and take effect only when
 the hardest case: whoever looks too early sees the old value. `kill -9` ends the process there, with
 one resource changed at a time or four. Then the same plan is applied once more, and everything is
 held against a run that nobody disturbed: the documents of the estate, the number of writes of each
-kind, how each step ended in the ledger.
+kind, how each step ended in the ledger. Its chain is followed to the end after both runs.
 """
 
 import argparse
@@ -64,6 +64,8 @@ class Left:
     open_runs: int
     dones: int
     """Rows that say that a step was done."""
+    broken: str
+    """Where the chain of the ledger breaks; empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,16 +235,18 @@ def kill(estate: Path, plan: Plan, *, number: int, parallel: int, against: Left)
     """Apply a plan, kill it at a moment, apply it again, and compare."""
     with tempfile.TemporaryDirectory() as folder, slow_emulator(estate) as target:
         told = _apply_in_a_child(plan, target, Path(folder), parallel, kill_at=number)
+        broken = Ledger(_ledger_url(Path(folder))).check().misfit
         _apply_in_a_child(plan, target, Path(folder), parallel, kill_at=None)
         left = left_behind(target, Path(folder))
     # Threads take turns as they like: the last moments of one run may be none of another.
     moment = told[-1] if told else "after the end"
-    faults = _differences(left, against)
+    faults = [f"ledger of the killed: {broken}"] if broken else []
+    faults += _differences(left, against)
     return Point(number=number, moment=moment, parallel=parallel, faults=tuple(faults))
 
 
 def _differences(left: Left, against: Left) -> Iterator[str]:
-    for name in ("documents", "writes", "steps", "runs", "open_runs", "dones"):
+    for name in ("documents", "writes", "steps", "runs", "open_runs", "dones", "broken"):
         one, other = getattr(left, name), getattr(against, name)
         if one != other and isinstance(one, Mapping):
             keys = sorted(
@@ -268,6 +272,7 @@ def left_behind(target: Emulator, folder: Path) -> Left:
         runs=len(every),
         open_runs=sum(record.run.ended_utc is None for record in every),
         dones=sum(row.status == "done" for row in ledger.steps()),
+        broken=ledger.check().misfit or "",
     )
 
 

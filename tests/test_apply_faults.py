@@ -38,6 +38,7 @@ from tests.changes import (
 from tests.conftest import ROOT, Emulator, running
 from tests.estates import Arm as Document
 from tests.estates import cluster, write_estate
+from tests.refusals import REFUSED
 
 CLUSTERS = tuple(cluster(VISION, f"gpu-{n:02}", minimum=2, idle="PT2H") for n in range(12))
 OTHERS = tuple(cluster(VISION, f"other-{n}", minimum=1) for n in range(3))
@@ -213,42 +214,6 @@ def test_two_applies_at_once_make_each_change_once(
 
 
 # Bad input, and what Azure refuses: a sentence each, and nothing half done
-
-
-NO_QUOTA = "ask for more quota of this family in its region, or free some, and run this again."
-NO_ROOM = "the region has no room for this size now: run this again later, or choose another size."
-LOCKED = "The scope '/x' cannot perform write operation because '/x' is locked."
-NO_CORES = "Operation results in exceeding quota limits of Core."
-NO_NODES = "We do not have sufficient capacity for the requested VM size."
-WRITE = "microsoft.machinelearningservices/workspaces/computes/write"
-LIFT = "a lock forbids it: whoever holds the lock must lift it first."
-ASK = "ask for a role that holds it, such as that of docs/roles/operator.json."
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    (
-        {"status": 409, "code": "ScopeLocked", "message": LOCKED},
-        f"Azure answered 409 for {{id}} (ScopeLocked): {LOCKED[:-1]}; {LIFT}",
-    ),
-    (
-        {"status": 403},
-        f"This account may not perform action '{WRITE}' on {{id}}: {ASK}",
-    ),
-    (
-        {"fail_lro": True, "code": "ClusterCoreQuotaReached", "message": NO_CORES},
-        f"Azure started the change of {{id}} but it failed: {NO_CORES[:-1]}; {NO_QUOTA}",
-    ),
-    (
-        {"status": 400, "code": "QuotaExceeded", "message": NO_CORES},
-        f"Azure answered 400 for {{id}} (QuotaExceeded): {NO_CORES[:-1]}; {NO_QUOTA}",
-    ),
-    (
-        {"fail_lro": True, "code": "AllocationFailed", "message": NO_NODES},
-        f"Azure started the change of {{id}} but it failed: {NO_NODES[:-1]}; {NO_ROOM}",
-    ),
-    (
-        {"status": 409, "code": "SkuNotAvailable", "message": NO_NODES},
-        f"Azure answered 409 for {{id}} (SkuNotAvailable): {NO_NODES[:-1]}; {NO_ROOM}",
-    ),
-]
 
 
 @pytest.fixture(scope="module")

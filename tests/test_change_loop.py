@@ -45,6 +45,8 @@ from tests.estates import (
 from tests.every_kind import IN_MOTION, connected
 
 DAYS = 28
+BESIDE = {VM_SIZE, VM_PRIORITY}
+"""Settings that only a new cluster has otherwise."""
 V100: dict[str, Any] = {"gpu_memory_gib": 16}
 PRICES = (
     price("Standard_D4s_v5", 0.192, vcpus=4, memory_gib=16),
@@ -281,12 +283,17 @@ def test_rollback_of_the_maximum_plan_brings_every_setting_back(
     back = roll_back_here(run.id, arm, ledger)
     assert {o.status for o in back.outcomes} == {Status.DONE, Status.UNCHANGED}
     assert settings_of(arm) == before
+    # No new cluster is left, and each that was made is told by the name of the old one.
+    made_beside = {(o.resource_id, o.setting) for o in run.outcomes if o.setting in BESIDE}
+    assert {of for of, _ in made_beside} == {of["id"].lower() for of in (BIG, PAIR, PREP, SCORE)}
+    assert made_beside == {(o.resource_id, o.setting) for o in back.outcomes if o.setting in BESIDE}
 
 
 def settings_of(arm: Any) -> str:
     """Return all settings as text; what Azure tells of computes at work is left out."""
-    places = ("computes", "onlineEndpoints/ep/deployments")
+    places = ("computes", "onlineEndpoints", "onlineEndpoints/ep/deployments")
     documents = [document for place in places for document in arm.list(f"{WS['id']}/{place}")]
+    documents.append(arm.get(WS["id"]))
     group = WS["id"].partition("/providers")[0]
     path = f"{group}/providers/Microsoft.Insights/autoscaleSettings"
     documents += arm.list(path, api_version=AUTOSCALE_API)

@@ -15,6 +15,7 @@ from optimizer.analysis.case import Case
 from optimizer.analysis.features import CostLine
 from optimizer.analysis.rate_savings import rate_savings
 from optimizer.analysis.rates import Rates
+from optimizer.analysis.serving import Demand
 from optimizer.analysis.work import NO_RUNS, Runs
 from optimizer.catalogue import Catalogue
 from optimizer.config import load_settings
@@ -23,7 +24,7 @@ from optimizer.model import Attribution, Claim, ClusterSettings, Estimate, How, 
 from optimizer.remediation.baseline import freeze, thaw
 from optimizer.remediation.beside import REPLACES
 from optimizer.remediation.causes import Signs, Standing, cause
-from optimizer.remediation.drift import half_width, untouched
+from optimizer.remediation.drift import beyond_chance, untouched
 from optimizer.remediation.events import Event
 from optimizer.remediation.outcomes import AppliedChange, ClaimReport, Verification
 from optimizer.remediation.overlays import overlay_of, why_not_replayed
@@ -566,12 +567,91 @@ def test_a_compute_that_drifts_by_itself_widens_the_interval_of_others() -> None
 
     def width(lines: list[CostLine], changed: Sequence[str] = ()) -> float:
         seen = estate([case], lines, days=days)
-        return half_width([*untouched(seen, changed=changed, before=before, since=since)])
+        found = untouched(seen, changed=changed, before=before, since=since)
+        return beyond_chance([*found]).half_width
 
     assert width(steady) == 0.0
     # One compute alone: Student's quantile of one degree of freedom, 6.31, times a twentieth.
     assert width(strayed) == pytest.approx(0.05 * 6.314, rel=1e-3)
     assert width(strayed, [of]) == 0.0
+
+
+UP: dict[str, Json] = {
+    "metric": "CpuUtilizationPercentage",
+    "aggregation": "Average",
+    "operator": "GreaterThan",
+    "threshold": 70.0,
+    "direction": "Increase",
+    "type": "ChangeCount",
+    "value": 2,
+    "cooldown_minutes": 60,
+}
+USUAL: dict[str, Json] = {"min": 2, "max": 6, "recurrence": None, "fixed_date": None}
+BOTH_WAYS: dict[str, Json] = {"minimum": 2, "maximum": 6, "scale_out_by": 2, "scale_in_by": 1}
+SERVED = Demand(
+    service_seconds=0.2, servers_per_instance=4, cpu_at_rest=0.02, cpu_per_request=0.001
+)
+
+
+def scaled(rules: Sequence[Json]) -> tuple[ClaimReport, float]:
+    """Return the claim of rules that never scaled in and now do, and what they saved a month."""
+    days = BEFORE + 31
+    profile: Json = {**USUAL, "rules": [*rules]}
+    told: Json = {"enabled": True, "profiles": [profile], "min": 2, "max": 6}
+    case = deployment(
+        ([200.0] * 960 + [1500.0] * 480) * days, demand=SERVED, settings={"autoscale": told}
+    )
+    after = overlay_of("autoscaleSettings.rules", BOTH_WAYS) or {}
+    instances = case.instances_under(replace(case.settings, **after)).copy()
+    instances[: BEFORE * 1440] = 6.0
+    case = replace(case, features=replace(case.features, instances=instances))
+    of = case.resource.resource_id
+    lines = [line(n, float(h), 3.0, of=of) for n, h in enumerate(case.as_was())]
+    made = change("autoscaleSettings.rules", [*rules], BOTH_WAYS, of=of)
+    steps = [step(resource_id=of, setting=made.setting, after=BOTH_WAYS)]
+    kept: Json = json.loads(json.dumps(freeze(estate([case], lines, days=BEFORE), steps)))
+    (claim,) = verify(estate([case], lines, days=days), [(made, kept)], currency="USD").claims
+    left = float(case.as_was()[BEFORE + 3 : BEFORE + 31].mean())
+    return claim, (6 * 24 - left) * 3 * MONTH
+
+
+def test_rules_that_took_the_place_of_others_are_measured_by_replay_of_those() -> None:
+    claim, saved = scaled([UP])
+    assert saved > 0
+    assert claim.measured_per_month is not None
+    assert claim.measured_per_month.mid == pytest.approx(saved)
+    assert claim.level is Claim.VERIFIED
+
+
+def test_rules_that_no_replay_knows_are_said_to_be_so() -> None:
+    claim, _ = scaled([UP | {"metric": "RequestsPerMinute"}])
+    assert (claim.level, claim.measured_per_month) == (Claim.APPLIED, None)
+    assert claim.why.endswith("others than one rule out and one in, on CPU, for all times.")
+
+
+def test_nodes_that_are_always_there_do_not_stray() -> None:
+    days = BEFORE + 31
+    drifting = cluster(SHIFT * days, name="other")
+    of = drifting.resource.resource_id
+    strayed = [
+        line(n, float(h) * (1.05 if n >= BEFORE else 1.0), 3.0, of=of)
+        for n, h in enumerate(drifting.hours(drifting.settings))
+    ]
+
+    def width(kept: int) -> float:
+        old = {"min_nodes": kept}
+        case = with_document(cluster(SHIFT * days), MIN_NODES, 0)
+        made = change(MIN_NODES, kept, 0)
+        billed = bill_of(case, old, days=days)
+        baseline = frozen(case, billed, old, [made])
+        seen = estate([case, drifting], [*billed, *strayed], days=days)
+        (claim,) = verify(seen, [(made, baseline)], currency="USD").claims
+        assert claim.measured_per_month is not None
+        return claim.measured_per_month.high - claim.measured_per_month.low
+
+    # The shift of 16 node-hours a day moves where none are kept; twice 24 hold it all.
+    assert width(0) > 1.0
+    assert width(2) == pytest.approx(0.0, abs=0.01)
 
 
 def signs(**known: Any) -> Signs:
@@ -645,9 +725,9 @@ def test_settings_that_mean_the_same_to_a_case_are_read_alike() -> None:
         "vm_priority": "low_priority"
     }
     assert overlay_of(MIN_NODES, "many") is None
-    assert why_not_replayed(MIN_NODES, 2, 0) is None
-    assert why_not_replayed("autoscaleSettings", None, {"minimum": 1, "maximum": 2}) is None
-    assert "No replay knows the setting team" in str(why_not_replayed("tags.team", None, "a"))
+    assert why_not_replayed(MIN_NODES, 0) is None
+    assert why_not_replayed("autoscaleSettings", {"minimum": 1, "maximum": 2}) is None
+    assert "No replay knows the setting team" in str(why_not_replayed("tags.team", "a"))
 
 
 def test_where_an_event_is_meant() -> None:

@@ -26,7 +26,15 @@ from tests.changes import NOW_UTC, WINDOW, finding, new_ledger, resource, scenar
 from tests.changes import apply_here as apply_plan
 from tests.changes import roll_back_here as roll_back
 from tests.conftest import Emulator, running
-from tests.estates import CPU_SKU, GPU_SKU, autoscale, cluster, scale_rule
+from tests.estates import (
+    CPU_SKU,
+    GPU_SKU,
+    autoscale,
+    cluster,
+    quota,
+    scale_rule,
+    write_estate,
+)
 from tests.every_kind import (
     BIG,
     BOTH_WAYS,
@@ -64,6 +72,7 @@ from tests.every_kind import (
     wanted,
     write,
 )
+from tests.refusals import NO_QUOTA, REFUSED
 
 
 @pytest.fixture(scope="module")
@@ -293,18 +302,57 @@ def test_a_minimum_of_its_own_goes_to_the_new_cluster_and_the_old_one_scales_to_
     assert inner_of(arm.get(BIG["id"]))["scaleSettings"]["minNodeCount"] == 2
 
 
+@pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_where_a_new_cluster_is_refused_the_old_one_is_untouched(
-    connection: Connection, emulator: Emulator, arm: Arm, ledger: Ledger
+    number: int, connection: Connection, emulator: Emulator, arm: Arm, ledger: Ledger
 ) -> None:
+    fault, says = REFUSED[number]
     plan, before = plan_for(connection, SMALLER), everything(arm)
-    emulator.fault(fail_lro=True, method="PUT", path_contains="gpu-big-ds3-v2")
+    emulator.fault(method="PUT", path_contains="gpu-big-ds3-v2", **fault)
     run = apply_here(plan, arm, ledger)
-    assert [o.status for o in run.outcomes] == [Status.FAILED, Status.SKIPPED, Status.SKIPPED]
-    assert "but it failed: The operation failed." in run.outcomes[0].detail
-    assert run.outcomes[1].detail == f"It builds on {plan.steps[0].id}, which was not made."
+    refused, *parts = run.outcomes
+    assert refused.status is Status.FAILED
+    wanted_words = says.format(id=plan.steps[0].put["resource_id"])
+    assert refused.detail.lower() == wanted_words.lower()  # ids and actions as Azure spells them
+    assert [(o.status, o.detail) for o in parts] == [
+        (Status.SKIPPED, f"It builds on {plan.steps[0].id}, which was not made.")
+    ] * 2
     assert everything(arm) == before
+    assert (runs(ledger)[0], applied_changes(ledger)) == (run, ())
     emulator.heal()
     assert {o.status for o in apply_here(plan, arm, ledger).outcomes} == {Status.DONE}
+
+
+def test_a_new_cluster_is_seen_from_the_first_moment_as_one_that_is_being_made(
+    emulator: Emulator, arm: Arm
+) -> None:
+    emulator.fault(delay_lro=3, late_lro=True, method="PUT", path_contains="late")
+    late = cluster(WS, "late")
+    body = {name: late[name] for name in ("location", "properties")}
+    emulator.call("PUT", f"{late['id']}?api-version={ML_API}", body)
+    assert arm.get(late["id"])["properties"]["provisioningState"] == "Creating"
+    assert arm.settled(late["id"])["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_a_quota_too_small_for_the_new_cluster_is_one_sentence_and_nothing_is_half_done(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    estate = write_estate(
+        tmp_path / "estate", resources=[WS, BIG, quota(WS, "Standard DSv2 Family", 7)], days=1
+    )
+    with running(estate) as played:
+        connection = connected(played)
+        plan, before = plan_for(connection, SMALLER), settings_of(connection.arm)
+        run = apply_here(plan, connection.arm, ledger)
+        assert [o.status for o in run.outcomes] == [Status.FAILED, Status.SKIPPED, Status.SKIPPED]
+        assert run.outcomes[0].detail == (
+            f"Azure answered 400 for {plan.steps[0].put['resource_id']} (BadRequest): The "
+            "specified subscription has a Standard DSv2 family vCPU quota of 7 and cannot "
+            "accomodate for at least 2 requested managed compute node which maps to 8 vCPUs; "
+            f"{NO_QUOTA}"
+        )
+        assert settings_of(connection.arm) == before
+    assert (runs(ledger)[0], applied_changes(ledger)) == (run, ())
 
 
 def test_a_name_that_another_compute_took_meanwhile_is_left_alone(

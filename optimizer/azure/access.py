@@ -42,6 +42,9 @@ _PUBLIC_PRICES = "https://prices.azure.com"
 _YEAR_3000 = 32_503_680_000
 
 _ACTION = re.compile(r"perform action '([^']+)'")
+_QUOTA_OF = re.compile(r"\bvCPU quota of \d+\b")
+"""So Azure says that a family has no cores for a new cluster; its code is a mere BadRequest."""
+_SENTENCE_ENDS = re.compile(r"\.\s+(?=[A-Z])")
 _NO_QUOTA = "ask for more quota of this family in its region, or free some, and run this again"
 _NO_ROOM = "the region has no room for this size now: run this again later, or choose another size"
 WAYS_OUT = {
@@ -251,13 +254,18 @@ def refusal(status: int, body: bytes | str, what: str) -> AzureError:
 def with_way_out(said: str, code: str) -> str:
     """Return Azure's words with what can be done about them, where we know.
 
-    >>> with_way_out("It is locked.", "ScopeLocked")
+    What we know takes the place of all that Azure says behind its first sentence.
+
+    >>> with_way_out("It is locked. Please remove it.", "ScopeLocked")
     'It is locked; a lock forbids it: whoever holds the lock must lift it first.'
     >>> with_way_out("(Odd): No.", "Odd")
     '(Odd): No.'
     """
-    way_out = WAYS_OUT.get(code)
-    return f"{said.rstrip('.')}; {way_out}." if way_out else said
+    way_out = WAYS_OUT.get(code) or (_NO_QUOTA if _QUOTA_OF.search(said) else None)
+    if way_out is None:
+        return said
+    first, *_ = _SENTENCE_ENDS.split(said, maxsplit=1)
+    return f"{first.rstrip('.')}; {way_out}."
 
 
 def permission_of(error: ForbiddenError) -> str | None:

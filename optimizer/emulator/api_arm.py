@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from optimizer.emulator import arm
+from optimizer.emulator.quotas import check_room
 from optimizer.emulator.records import JobRecord
 from optimizer.emulator.wire import (
     PROVIDER,
@@ -194,6 +195,9 @@ def _shown(call: Call, document: Json) -> Json:
 
 
 def _compute(call: Call) -> Answer:
+    compute_id = f"{_known_workspace(call)['id']}/computes/{call.parts['compute']}"
+    if call.world.document(compute_id) is None and (made := call.service.being_made(compute_id)):
+        return Answer(body=made)
     return Answer(body=_shown(call, _known_compute(call)))
 
 
@@ -239,6 +243,8 @@ def _put_compute(call: Call) -> Answer:
         raise Refusal(400, "BadRequest", "properties.computeType must be one that is served here.")
     if scale := (properties.get("properties") or {}).get("scaleSettings"):
         _checked_scale(scale)
+    if existed is None:
+        check_room(call.world, workspace, body)
     resource_id = existed["id"] if existed else compute_id
     return _written(
         call,
@@ -254,7 +260,12 @@ def _written(
     """Write, unless a fault dooms the operation, and answer as Azure does while it goes on."""
     operation = call.service.begin(resource_id, method=call.method, path=call.path)
     operation.take_effect(write)
-    document = call.world.document(resource_id) or {"id": resource_id, "properties": {}}
+    document = call.world.document(resource_id)
+    if document is None:
+        name = resource_id.rpartition("/")[2]
+        document = {"properties": {}} | call.json() | {"id": resource_id, "name": name}
+        creating = document["properties"] | {"provisioningState": "Creating"}
+        operation.draft = document | {"properties": creating}
     body = document | {"properties": document["properties"] | {"provisioningState": "Updating"}}
     return Answer(
         body=body,

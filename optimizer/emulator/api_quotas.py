@@ -5,13 +5,10 @@ from collections.abc import Iterator, Mapping
 
 from optimizer.emulator import arm, skus
 from optimizer.emulator.api_arm import known_subscription
+from optimizer.emulator.quotas import limit_of, place_of, quotas
 from optimizer.emulator.telemetry import COMPUTES, price_of
 from optimizer.emulator.wire import PROVIDER, Answer, Call, Endpoint, Json, same
 
-QUOTAS = f"{PROVIDER}/locations/quotas"
-"""A document of `resources.json` that the emulator alone knows: `name` is a family such as
-`Standard DSv2 Family`, `properties.limit` the cores; its id lies below a subscription, or below
-the workspace that has a quota of its own."""
 NO_LIMIT = -1
 """What Azure says of low-priority cores by family, and what is said where no document tells."""
 
@@ -56,7 +53,9 @@ def _usages(call: Call) -> Answer:
     """List the usage of the subscription, of its families, workspaces and clusters."""
     subscription = known_subscription(call)
     root = f"/subscriptions/{subscription}"
-    limits = {(_above(each), each["name"].lower()): _limit(each) for each in _quotas(call)}
+    limits = {
+        (place_of(each).lower(), each["name"].lower()): limit_of(each) for each in _quotas(call)
+    }
     clusters = 0
     total: Counter[bool] = Counter()
     by_place: dict[tuple[str, str, str, bool], int] = {}
@@ -90,9 +89,9 @@ def _quota_list(call: Call) -> Answer:
     known_subscription(call)
     value = [
         {
-            "id": f"{_below(each)}/quotas/{_name(each['name']).replace(' ', '_')}",
+            "id": f"{place_of(each)}/quotas/{_name(each['name']).replace(' ', '_')}",
             "type": f"{PROVIDER}/{kind}/quotas",
-            "limit": _limit(each),
+            "limit": limit_of(each),
             "name": _both(_name(each["name"])),
             "unit": "Count",
         }
@@ -142,26 +141,7 @@ def _located_computes(call: Call, subscription: str) -> Iterator[Json]:
 
 
 def _quotas(call: Call) -> list[Json]:
-    return [
-        document
-        for document in call.world.documents(QUOTAS)
-        if same(document["id"].split("/")[2], call.parts["subscription"])
-        and same(document["location"], call.parts["location"])
-    ]
-
-
-def _limit(quota: Json) -> int:
-    return int(quota["properties"]["limit"])
-
-
-def _below(quota: Json) -> str:
-    """Return the subscription or the workspace that a quota is of."""
-    root = "/".join(quota["id"].split("/")[:3])
-    return arm.workspace_id(quota["id"]) if "/workspaces/" in quota["id"].lower() else root
-
-
-def _above(quota: Json) -> str:
-    return _below(quota).lower()
+    return quotas(call.world, call.parts["subscription"], call.parts["location"])
 
 
 ENDPOINTS = tuple(

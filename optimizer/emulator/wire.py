@@ -72,6 +72,8 @@ class Operation:
     late: bool = False
     """What it changes is not seen before it ends."""
     pending: Callable[[], None] | None = field(default=None, init=False)
+    draft: Json | None = field(default=None, init=False)
+    """What it makes: Azure shows a new resource from the first moment, as `Creating`."""
 
     def take_effect(self, write: Callable[[], None]) -> None:
         """Write, now or when it ends; an operation that is doomed writes nothing."""
@@ -206,6 +208,14 @@ class Service:
         """Return whether an operation on the resource is still under way; counts as a look."""
         mine = (o for o in self.operations.values() if same(o.resource_id, resource_id))
         return sum(operation.look() for operation in mine) > 0  # each of them is looked at
+
+    def being_made(self, resource_id: str) -> Json | None:
+        """Return a resource that an operation is still making; None: none is. Counts as a look."""
+        for operation in self.operations.values():
+            mine = same(operation.resource_id, resource_id) and operation.pending is not None
+            if mine and operation.draft is not None and operation.look():
+                return operation.draft
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,18 +18,20 @@ from optimizer.analysis.assemble import Bill
 from optimizer.analysis.case import CannotAssessError, Case
 from optimizer.analysis.clusters import ClusterCase
 from optimizer.analysis.confidence import Floats, block_days, block_means, few_blocks
-from optimizer.analysis.deployments import DeploymentCase
+from optimizer.analysis.deployments import DeploymentCase, demand_of
 from optimizer.analysis.instances import InstanceCase
 from optimizer.analysis.joint import DAYS_PER_MONTH, overlaid
 from optimizer.analysis.replay import Physics, cut_into_levels
 from optimizer.errors import PriceNotFoundError
 from optimizer.remediation.baseline import Baseline
-from optimizer.remediation.drift import Stray, means_apart
+from optimizer.remediation.drift import Spread, Stray, always_there, apart, stray_of
 from optimizer.remediation.outcomes import AppliedChange, Measured, Parts
 from optimizer.remediation.overlays import DELETED, overlay_of, setting_key
 
 MIN_UNUSED_DAYS = 3
 """Days without work before a compute was stopped or deleted, from which its idle cost is known."""
+
+NO_SPREAD = Spread(deviation=0.0, freedom=1)
 
 _ENDS = (0.05, 0.95)
 _SEED = 28
@@ -49,24 +51,34 @@ class Account:
     """As it is."""
     price: float
     """What a machine-hour costs now ÷ what it cost before."""
-    below: float
-    """How much less than `old` it may have been, at the end of the 90 % interval."""
-    above: float
+    least: float
+    """How much less than `old` it may have been, at the end of the 90 % interval, for what no API
+    tells or days without work leave open."""
+    most: float
+    """How much more."""
     weights: tuple[float, ...]
     """The share of each change in what they save together."""
+    spread: Spread = NO_SPREAD
+    """Of the replayed part of `old`, a day."""
     stray: Stray | None = None
     """How far the replay of the settings of now was off; None where none tells it."""
     strays_with: float = 0.0
-    """What a stray calibration would shift, a day: the replayed part of `old`."""
+    """What a stray calibration would shift, a day: the replayed part of `old` that comes and
+    goes."""
 
-    def widened(self, share: float) -> "Account":
-        """Return it with the interval that calibrations straying by a share leave."""
-        strays = share * self.strays_with
-        return replace(
-            self,
-            below=float(np.hypot(self.below, strays)),
-            above=float(np.hypot(self.above, strays)),
-        )
+    def widened(self, strays: Spread) -> "Account":
+        """Return it with the interval that calibrations straying so leave."""
+        return replace(self, spread=self.spread + strays.times(self.strays_with))
+
+    @property
+    def below(self) -> float:
+        """How much less than `old` it may have been, at the end of the 90 % interval."""
+        return float(np.hypot(self.least, self.spread.half_width))
+
+    @property
+    def above(self) -> float:
+        """How much more than `old` it may have been, at the end of the 90 % interval."""
+        return float(np.hypot(self.most, self.spread.half_width))
 
     @property
     def volume(self) -> float | None:
@@ -159,6 +171,7 @@ def replayed(
     k = _k(frozen)
     bills = [billing.of(case.resource.resource_id, days)]
     rates = [frozen.rate_per_hour]
+    kept = always_there(case, old)
     if replacement is None:
         hours = _daily(case, old, days)
     else:
@@ -169,6 +182,7 @@ def replayed(
         there = overlaid(_with_physics(replacement, frozen).settings, _policy(old))
         hours = _daily(case, replace(old, min_nodes=0), days)
         hours = hours + _daily(_with_physics(replacement, frozen), there, days) / likely
+        kept = always_there(replacement, there) / likely
     if replacement is None and frozen.rate_after_per_hour != frozen.rate_per_hour:
         rates = [frozen.rate_after_per_hour]  # resized where it stands
     now = sum((_at_rate(bill, rate) for bill, rate in zip(bills, rates, strict=True)), 0.0)
@@ -178,9 +192,6 @@ def replayed(
     if replacement is not None or not isinstance(case, ClusterCase):
         beside_old = beside
     replay = float(hours.mean()) * frozen.rate_per_hour
-    draws = means_apart(*_calibrated(frozen, k), len(days)) * k * replay
-    few = few_blocks(len(frozen.pairs[0]) // block_days(len(frozen.pairs[0])), quantile=_ENDS[1])
-    low, high = np.quantile(draws, _ENDS) * few
     chain = _chain(case, old, changes, days) if replacement is None else None
     least, most = _unsure(case, old, days, frozen)
     return Account(
@@ -189,19 +200,12 @@ def replayed(
         now=now + beside,
         since=since + beside,
         price=since / now if now > 0 else 1.0,
-        below=float(np.hypot(max(0.0, -float(low)), least * k)),
-        above=float(np.hypot(max(0.0, float(high)), most * k)),
+        least=least * k,
+        most=most * k,
         weights=_weights(chain, changes),
-        stray=(
-            Stray(
-                kind=case.resource.kind,
-                share=(now - k * chain[-1].hours * rates[0]) / (k * replay),
-                chance=float(np.std(draws)) / (k * replay),
-            )
-            if chain is not None and replay > 0
-            else None
-        ),
-        strays_with=k * replay,
+        spread=apart(*frozen.pairs, days=len(days)).times(k * replay),
+        stray=_stray(case, chain, bills[0], rates[0], frozen) if chain else None,
+        strays_with=k * max(0.0, replay - kept * frozen.rate_per_hour),
     )
 
 
@@ -246,8 +250,8 @@ def unused(
         now=now + float(bill.beside.mean()),
         since=float(bill.cost.mean()) + float(bill.beside.mean()),
         price=float(bill.cost.mean()) / now if now > 0 else 1.0,
-        below=max(0.0, -float(low)) * share,
-        above=max(0.0, float(high)) * share,
+        least=max(0.0, -float(low)) * share,
+        most=max(0.0, float(high)) * share,
         weights=tuple(1 / len(changes) for _ in changes),
     )
 
@@ -271,10 +275,14 @@ def _old_settings(case: Case[Any], frozen: Baseline) -> Any:
     today: Any = case.settings
     known = {field.name for field in fields(today)}
     old = replace(today, **{n: v for n, v in frozen.settings.items() if n in known})
-    if isinstance(case, DeploymentCase) and old.instances is None and old.autoscale is None:
-        raise CannotAssessError(
-            "How many instances its earlier autoscale rules had kept is not replayed."
-        )
+    if isinstance(case, DeploymentCase):
+        if old.instances is None and old.autoscale is None:
+            raise CannotAssessError(
+                "How many instances its earlier autoscale rules had kept is not replayed: they are "
+                "others than one rule out and one in, on CPU, for all times."
+            )
+        if old.autoscale is not None:
+            demand_of(case)
     return old
 
 
@@ -315,10 +323,18 @@ def _at_rate(bill: Billed, per_hour: float) -> float:
     return float(bill.hours.mean()) * per_hour
 
 
-def _calibrated(frozen: Baseline, k: float) -> tuple[Floats, Floats]:
-    """Return billed hours as the replay would have them, and replayed ones."""
-    billed, hours = frozen.pairs
-    return billed / k, hours
+def _stray(
+    case: Case[Any], chain: Sequence["_Link"], bill: Billed, per_hour: float, frozen: Baseline
+) -> Stray | None:
+    """Return how far the replay of the settings of now was off since the change."""
+    old, now = chain[0], chain[-1]
+    return stray_of(
+        case.resource.kind,
+        frozen.pairs,
+        (bill.hours if bill.hours.sum() > 0 else bill.cost / per_hour, now.daily),
+        kept=always_there(case, now.settings),
+        as_calibrated=np.array_equal(old.daily, now.daily),
+    )
 
 
 def _unsure(
@@ -336,12 +352,19 @@ def _unsure(
     return max(0.0, mid - least), max(0.0, most - mid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Link:
-    """What settings cost by replay, a day."""
+    """What settings cost by replay."""
 
-    hours: float
+    settings: Any
+    daily: Floats
+    """Machine-hours."""
     per_hour: float
+
+    @property
+    def cost(self) -> float:
+        """Mean of a day."""
+        return float(self.daily.mean()) * self.per_hour
 
 
 def _chain(
@@ -361,7 +384,9 @@ def _chain(
     try:
         return [
             _Link(
-                hours=float(_daily(case, each, days).mean()), per_hour=case.rate_of(each).per_hour
+                settings=each,
+                daily=_daily(case, each, days),
+                per_hour=case.rate_of(each).per_hour,
             )
             for each in settings
         ]
@@ -377,7 +402,7 @@ def _weights(chain: list[_Link] | None, changes: Sequence[AppliedChange]) -> tup
     if chain is None:
         gains = [max(0.0, change.promised_per_month.p50) for change in changes]
     else:
-        costs = [link.hours * link.per_hour for link in chain]
+        costs = [link.cost for link in chain]
         gains = [max(0.0, before - after) for before, after in pairwise(costs)]
     total = sum(gains)
     return tuple(gain / total if total > 0 else 1 / len(gains) for gain in gains)

@@ -16,9 +16,10 @@ from optimizer.analysis.instances import InstanceCase
 from optimizer.analysis.joint import overlaid
 from optimizer.analysis.replay import Physics
 from optimizer.errors import PriceNotFoundError
-from optimizer.model import Attribution, Json, StopTime
+from optimizer.model import Attribution, AutoscaleRules, Json, StopTime
 from optimizer.remediation.overlays import overlay_of
 from optimizer.remediation.plan import Step
+from optimizer.remediation.scaling import replayable
 from optimizer.units import MINUTES_PER_DAY
 
 MAX_BASELINE_DAYS = 84
@@ -214,8 +215,11 @@ def _baseline(
     resource_id = case.resource.resource_id
     if not is_told(bill, resource_id):
         return None
-    replayed, cost = case.as_was(), bill.daily(resource_id, case.window, hours=False)
+    cost = bill.daily(resource_id, case.window, hours=False)
     billed = billed_hours(case, bill, case.rate.per_hour)
+    rules = _rules_in_force(case)
+    settings = case.settings if rules is None else replace(case.settings, autoscale=rules)
+    replayed = case.as_was() if rules is None else case.hours(settings)
     seen = unknown_minutes(case) <= MAX_UNKNOWN_MINUTES
     both = np.flatnonzero(~np.isnan(billed) & ~np.isnan(replayed) & seen)[-MAX_BASELINE_DAYS:]
     hours = float(billed[both].sum())
@@ -223,12 +227,16 @@ def _baseline(
     if not both.size:
         return None
     rate = float(cost[both].sum()) / hours if hours >= 1 else case.rate.per_hour
-    calibration = case.calibration
+    calibration = (
+        case.calibration
+        if rules is None
+        else calibrate(billed[both], replayed[both], basis=case.rate.basis)
+    )
     return Baseline(
         k=calibration.k if calibration else None,
         nmbe=calibration.nmbe if calibration else None,
         cv_rmse=calibration.cv_rmse if calibration else None,
-        settings=asdict(case.settings),
+        settings=asdict(settings),
         physics=asdict(case.physics) if isinstance(case, ClusterCase) else None,
         first_day=case.window.start_utc.date(),
         days=tuple(both.tolist()),
@@ -243,6 +251,14 @@ def _baseline(
         experiments=_experiments(case),
         **_machine_after(case, overlay, rate),
     )
+
+
+def _rules_in_force(case: Case[Any]) -> AutoscaleRules | None:
+    """Return the autoscale rules of a deployment if they can be replayed on what is asked of it."""
+    if not isinstance(case, DeploymentCase) or case.demand is None:
+        return None
+    told = case.demand.cpu_at_rest is not None and case.demand.cpu_per_request is not None
+    return replayable(case.resource.settings.get("autoscale")) if told else None
 
 
 def _machine_after(case: Case[Any], overlay: Mapping[str, Any], rate: float) -> dict[str, Any]:
@@ -278,9 +294,11 @@ def _kept(values: Floats) -> tuple[float, ...]:
 
 
 def _thawed(value: Any) -> Any:
-    """Return a setting as a case has it: JSON knows neither tuples nor stop times."""
+    """Return a setting as a case has it: JSON knows neither tuples nor stop times nor rules."""
     if isinstance(value, list):
         return tuple(map(_thawed, value))
     if isinstance(value, dict) and "hour" in value:
         return StopTime(**{name: _thawed(part) for name, part in value.items()})
+    if isinstance(value, dict) and "out_above" in value:
+        return AutoscaleRules(**value)
     return value

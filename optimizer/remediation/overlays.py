@@ -42,7 +42,7 @@ def overlay_of(setting: str, value: Json) -> Mapping[str, Any] | None:
         return None  # a value that Azure would not take either, or of another version
 
 
-def why_not_replayed(setting: str, before: Json, after: Json) -> str | None:
+def why_not_replayed(setting: str, after: Json) -> str | None:
     """Return why no replay tells what a setting saved; None where it does."""
     key = setting_key(setting)
     if key in UNUSED_SETTINGS:
@@ -52,8 +52,6 @@ def why_not_replayed(setting: str, before: Json, after: Json) -> str | None:
             "A scheduled stop ends a pause as a person's does, so how long it had lasted without "
             "it is not known."
         )
-    if setting.startswith("autoscaleSettings") and before:
-        return "How many instances its earlier autoscale rules had kept is not replayed."
     if overlay_of(setting, after) is None:
         return f"No replay knows the setting {key}."
     return None
@@ -73,7 +71,20 @@ def _size_and_priority(value: Any) -> dict[str, Any]:
 
 
 def _autoscale(value: Any) -> dict[str, Any]:
-    return {"autoscale": AutoscaleRules(least=int(value["minimum"]), most=int(value["maximum"]))}
+    """Read what a finding says of rules (`optimizer.analysis.serving.said`)."""
+    known: dict[str, Any] = {}
+    for way, limit in (("out", "above"), ("in", "below")):
+        said = {
+            f"{way}_{limit}": (f"scale_{way}_{limit}_percent", 0.01),
+            f"{way}_by": (f"scale_{way}_by", 1),
+            f"{way}_cooldown_minutes": (f"scale_{way}_cooldown_minutes", 1),
+        }
+        known |= {name: value[key] * unit for name, (key, unit) in said.items() if key in value}
+    return {
+        "autoscale": AutoscaleRules(
+            least=int(value["minimum"]), most=int(value["maximum"]), **known
+        )
+    }
 
 
 _FIELDS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
@@ -86,6 +97,7 @@ _FIELDS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "vmPriority": _priority,
     "properties": _size_and_priority,
     "autoscaleSettings": _autoscale,
+    "rules": _autoscale,
     DELETED: lambda value: {"deleted": value == "deleted"},
 }
 """What each setting that a finding can change is in the settings of a case."""

@@ -8,13 +8,19 @@ from copy import deepcopy
 from typing import Any
 
 from optimizer.collectors.autoscale import summary
-from optimizer.model import Json
+from optimizer.model import AutoscaleRules, Json
 from optimizer.remediation.documents import same
 
 _LOOKS_BACK = "PT5M"
 _METRIC = "CpuUtilizationPercentage"
 _LIMITS = {"out": "scale_out_above_percent", "in": "scale_in_below_percent"}
 _NAME = "optimizer"
+_WAYS = {
+    ("Increase", "GreaterThan"): "out",
+    ("Increase", "GreaterThanOrEqual"): "out",
+    ("Decrease", "LessThan"): "in",
+    ("Decrease", "LessThanOrEqual"): "in",
+}
 
 
 def profile_of(deployment_id: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +35,47 @@ def profile_of(deployment_id: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
         "capacity": {"minimum": least, "maximum": most, "default": least},
         "rules": [_rule(deployment_id, wanted, way) for way in ("out", "in")],
     }
+
+
+def replayable(setting: Mapping[str, Any] | None) -> AutoscaleRules | None:
+    """Return a setting, as collected, as rules that a replay knows; None where it is of others.
+
+    Those are one profile for all times and on CPU at most one rule out and one in, which go the
+    way they should. Without a rule of its own it never goes that way.
+
+    >>> up = {"metric": "CpuUtilizationPercentage", "aggregation": "Average", "threshold": 70.0,
+    ...     "operator": "GreaterThan", "direction": "Increase", "type": "ChangeCount", "value": 2,
+    ...     "cooldown_minutes": 60}
+    >>> profile = {"min": 2, "max": 6, "recurrence": None, "fixed_date": None, "rules": [up]}
+    >>> rules = replayable({"enabled": True, "profiles": [profile]})
+    >>> rules.least, rules.most, rules.out_above, rules.out_by, rules.in_by
+    (2, 6, 0.7, 2, 0)
+    >>> replayable({"enabled": True, "profiles": [profile | {"rules": [up, up]}]}) is None
+    True
+    """
+    profiles = (setting or {}).get("profiles") or []
+    if len(profiles) != 1 or not (setting or {}).get("enabled", True):
+        return None
+    (profile,) = profiles
+    if profile.get("recurrence") or profile.get("fixed_date"):
+        return None
+    known: dict[str, Any] = {"out_by": 0, "in_by": 0}
+    ways: list[str] = []
+    for rule in profile["rules"]:
+        way = _WAYS.get((rule["direction"], rule["operator"]))
+        is_mean = (rule["metric"], rule["aggregation"]) == (_METRIC, "Average")
+        if way is None or not is_mean or rule["type"] != "ChangeCount":
+            return None
+        ways.append(way)
+        known |= {
+            ("out_above" if way == "out" else "in_below"): float(rule["threshold"]) / 100,
+            f"{way}_by": rule["value"],
+            f"{way}_cooldown_minutes": rule["cooldown_minutes"],
+        }
+    told = [profile["min"], profile["max"], *known.values()]
+    if not ways or len(ways) != len(set(ways)) or any(value is None for value in told):
+        return None
+    return AutoscaleRules(least=profile["min"], most=profile["max"], **known)
 
 
 def new_setting(deployment: Mapping[str, Any], profile: Mapping[str, Any]) -> tuple[str, Json]:

@@ -35,7 +35,7 @@ from optimizer.remediation.causes import (
     Standing,
     cause,
 )
-from optimizer.remediation.drift import half_width, untouched
+from optimizer.remediation.drift import Spread, beyond_chance, untouched
 from optimizer.remediation.events import Event, lasting_since
 from optimizer.remediation.outcomes import (
     FINAL_DAYS,
@@ -164,7 +164,7 @@ class _Measuring:
         for change in group.changes:
             if change.ended_utc is not None:
                 silent.append(_unmeasured(change, f"It was rolled back on {change.ended_utc:%F}."))
-            elif why := why_not_replayed(change.setting, change.before, change.after):
+            elif why := why_not_replayed(change.setting, change.after):
                 silent.append(_unmeasured(change, why))
             else:
                 asked.append(change)
@@ -322,20 +322,29 @@ class _Measuring:
 
 def _strays(
     estate: Estate, measured: Sequence[_Taken], *, changed: set[str]
-) -> Mapping[Kind, float]:
-    """Return by how much calibrations of each kind stray, at the end of the 90 % interval."""
+) -> Mapping[tuple[Kind, bool], Spread]:
+    """Return by how much calibrations stray, by kind and whether settings replay as before.
+
+    Where they do, what the replay of other settings misses is beside the point.
+    """
     strays = [each.account.stray for each in measured if each.account.stray is not None]
     if measured:
         longest = max(measured, key=lambda each: len(each.days))
         before, since = longest.frozen.dates, longest.days
         strays += untouched(estate, changed=changed, before=before, since=since)
-    return {kind: half_width([s for s in strays if s.kind is kind]) for kind in Kind}
+    return {
+        (kind, same): beyond_chance(
+            [s for s in strays if s.kind is kind and (s.as_calibrated or not same)]
+        )
+        for kind in Kind
+        for same in (True, False)
+    }
 
 
-def _claims(taken: _Taken, strays: Mapping[Kind, float]) -> list[ClaimReport]:
+def _claims(taken: _Taken, strays: Mapping[tuple[Kind, bool], Spread]) -> list[ClaimReport]:
     account = taken.account
     if account.stray is not None:
-        account = account.widened(strays[account.stray.kind])
+        account = account.widened(strays[account.stray.kind, account.stray.as_calibrated])
     level, why = _level(account.saved(1.0), taken.report, taken.frozen, alone=taken.alone)
     return [
         _claim(
