@@ -35,7 +35,12 @@ from optimizer.analysis.features import (
     policies_of,
     resources_of,
 )
-from optimizer.analysis.instances import Habits, InstanceCase, habits_of
+from optimizer.analysis.instances import (
+    Habits,
+    InstanceCase,
+    habits_of,
+    usual_start_seconds,
+)
 from optimizer.analysis.joint import DAYS_PER_MONTH
 from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
@@ -155,7 +160,9 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         [(s, levels[i]) for i, s in features.items() if isinstance(s, ClusterFeatures)]
     )
     evictions = evictions_of([s for s in features.values() if isinstance(s, ClusterFeatures)])
-    habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
+    instances = [seen for seen in features.values() if isinstance(seen, InstanceFeatures)]
+    habits = habits_of(instances)
+    starts = [seconds for seen in instances for seconds in seen.start_seconds]
     cases: dict[str, Case[Any]] = {}
     for resource_id, seen in features.items():
         rate = priced.known.get(resource_id)
@@ -177,7 +184,9 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
             cases[resource_id] = _deployment_case(seen, rate, bill)
         else:
             cases[resource_id] = replace(
-                _instance_case(seen, rate, bill, priced, habits), **machines
+                _instance_case(seen, rate, bill, priced, habits),
+                start_seconds=usual_start_seconds(seen.start_seconds, starts),
+                **machines,
             )
     bought = commitments_of(benefits_of(frames.commitments), bill.lines, bill.window)
     return Estate(
