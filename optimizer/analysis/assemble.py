@@ -46,6 +46,7 @@ from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
 from optimizer.analysis.replay import Levels
 from optimizer.analysis.result import Calibration
+from optimizer.analysis.starting import Starts, starts_of, together
 from optimizer.analysis.use import use_of
 from optimizer.catalogue import Catalogue
 from optimizer.model import Attribution, Basis, Kind, Resource, Window
@@ -159,6 +160,9 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
     usual = usual_start(
         [(s, levels[i]) for i, s in features.items() if isinstance(s, ClusterFeatures)]
     )
+    starts_seen = together(
+        starts_of(s.preparing) for s in features.values() if isinstance(s, ClusterFeatures)
+    )
     evictions = evictions_of([s for s in features.values() if isinstance(s, ClusterFeatures)])
     instances = [seen for seen in features.values() if isinstance(seen, InstanceFeatures)]
     habits = habits_of(instances)
@@ -176,7 +180,7 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         }
         if isinstance(seen, ClusterFeatures):
             cases[resource_id] = replace(
-                _cluster_case(seen, levels[resource_id], usual, rate, bill, priced),
+                _cluster_case(seen, levels[resource_id], usual, starts_seen, rate, bill, priced),
                 evictions=evictions,
                 **machines,
             )
@@ -294,6 +298,7 @@ def _cluster_case(
     seen: ClusterFeatures,
     levels: Levels,
     usual_seconds: float,
+    starts_seen: Starts,
     rate: Rate,
     bill: Bill,
     priced: Rates,
@@ -302,7 +307,9 @@ def _cluster_case(
     told = _exact(bill.lines, resource_id)
     cost = bill.daily(resource_id, seen.window, hours=False) if told else None
     billed_hours = None if cost is None else cost / rate.per_hour
-    physics = fit_physics(seen, levels, billed_hours, usual_seconds=usual_seconds)
+    physics = fit_physics(
+        seen, levels, billed_hours, usual_seconds=usual_seconds, usual=starts_seen
+    )
     as_was = replayed_as_was(levels, seen.policies, seen.window, physics) * rate.per_hour
     return ClusterCase(
         features=seen,
