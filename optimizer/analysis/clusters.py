@@ -271,10 +271,9 @@ class ClusterCase(Case[ClusterSettings]):
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
         """Return what people and jobs feel of going from `before` to `after`."""
         evictions = self._evictions(after) - self._evictions(before)
-        cold_after, cold_before = self._cold_starts(after), self._cold_starts(before)
-        waited = (occasions(cold_after) - occasions(cold_before)) * self.physics.wait_seconds
+        waited = self._waited_seconds(after) - self._waited_seconds(before)
         waited += evictions * (self.evictions.away_seconds + self.physics.wait_seconds)
-        starts = cold_after.size - cold_before.size + evictions
+        starts = self._cold_starts(after).size - self._cold_starts(before).size + evictions
         return Effects(
             extra_waiting_minutes_per_month=self.window.per_month(waited) / 60,
             extra_restarts_per_month=self.window.per_month(starts),
@@ -287,14 +286,32 @@ class ClusterCase(Case[ClusterSettings]):
         Demand as it was holds the waiting that there was: what waits longer ends later, and so much
         shorter is the pause behind it.
         """
-        levels, now = self.levels_under(settings), self.settings
-        as_now = (settings.min_nodes, settings.idle_seconds) == (now.min_nodes, now.idle_seconds)
+        levels = self.levels_under(settings)
         return cold_starts(
             levels,
             settings,
-            was_cold=None if as_now else _is_cold(levels, now),
+            was_cold=None if self._scales_as_now(settings) else _is_cold(levels, self.settings),
             wait_seconds=self.physics.wait_seconds,
         )
+
+    def _scales_as_now(self, settings: ClusterSettings) -> bool:
+        now = self.settings
+        return (settings.min_nodes, settings.idle_seconds) == (now.min_nodes, now.idle_seconds)
+
+    def _waited_seconds(self, settings: ClusterSettings) -> float:
+        """Return how long jobs wait for cold starts.
+
+        Under today's minimum and idle time they waited as they were seen to, and anything beside
+        changes that; under others nodes come at other times, and each takes as long as is usual.
+        """
+        wait = self.physics.wait_seconds
+        waited = occasions(self._cold_starts(settings)) * wait
+        seen = starts_of(self.features.preparing).seconds
+        if seen.size < MIN_SEEN or len(self.features.policies) > 1:
+            return waited
+        if not self._scales_as_now(settings):
+            return waited
+        return waited + float(seen.sum()) - occasions(self._cold_starts(self.settings)) * wait
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""

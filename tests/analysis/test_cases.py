@@ -137,6 +137,20 @@ def test_a_pause_that_was_seen_holds_the_waiting_of_the_job_that_ended_it() -> N
     )
 
 
+def test_what_was_waited_today_is_what_was_seen() -> None:
+    # Twelve starts a day took four minutes each; usually they take five.
+    case = case_of(idle_minutes=2)
+    never = replace(case.settings, idle_seconds=2 * 3600)
+    felt = case.effects(never, case.settings)
+    months, starts = DAYS * 24 / 730, 12 * DAYS
+    # The first of all comes to a cluster without a node, whatever its idle time.
+    assert felt.extra_restarts_per_month == pytest.approx((1 - starts) / months)
+    assert felt.extra_waiting_minutes_per_month == pytest.approx((5 - 4 * starts) / months)
+    # What leaves the minimum and the idle time alone changes nothing of it.
+    fewer = case.effects(replace(case.settings, max_nodes=2), case.settings)
+    assert fewer.extra_waiting_minutes_per_month == 0
+
+
 def test_a_place_stays_empty_for_a_while_after_an_eviction() -> None:
     low = builders.cluster([1.0] * 1440 * DAYS, vm_priority="low_priority")
     preempted = np.zeros(1440 * DAYS)
