@@ -301,17 +301,19 @@ class ClusterCase(Case[ClusterSettings]):
     def _waited_seconds(self, settings: ClusterSettings) -> float:
         """Return how long jobs wait for cold starts.
 
-        Under today's minimum and idle time they waited as they were seen to, and anything beside
-        changes that; under others nodes come at other times, and each takes as long as is usual.
+        Where nodes come when they would under today's minimum and idle time, jobs waited as they
+        were seen to, and anything beside changes that; else each start takes as long as is usual.
         """
-        wait = self.physics.wait_seconds
-        waited = occasions(self._cold_starts(settings)) * wait
+        now, wait = self.settings, self.physics.wait_seconds
+        cold = self._cold_starts(settings)
+        scaled_as_now = replace(settings, min_nodes=now.min_nodes, idle_seconds=now.idle_seconds)
+        waited = occasions(cold) * wait
         seen = starts_of(self.features.preparing).seconds
         if seen.size < MIN_SEEN or len(self.features.policies) > 1:
             return waited
-        if not self._scales_as_now(settings):
+        if not np.array_equal(cold, self._cold_starts(scaled_as_now)):
             return waited
-        return waited + float(seen.sum()) - occasions(self._cold_starts(self.settings)) * wait
+        return waited + float(seen.sum()) - occasions(self._cold_starts(now)) * wait
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""
