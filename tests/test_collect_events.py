@@ -44,6 +44,13 @@ def test_other_events_are_passed_over(other: dict[str, Any]) -> None:
     assert event_row(other) is None
 
 
+def test_the_beginning_of_a_start_is_a_row_too() -> None:
+    row = event_row(event("start/action", "Started"))
+    assert row
+    assert (row["operation"], row["status"]) == ("Start", "Started")
+    assert event_row(event("start/action", "Accepted")) is None
+
+
 def test_who_did_it_may_not_be_told() -> None:
     row = event_row(event("start/action"))
     assert row

@@ -92,6 +92,33 @@ def test_what_is_felt_is_scored_where_there_is_enough_of_it() -> None:
     assert scores["stretch_held"] == 0.5
 
 
+def test_little_said_or_little_true_is_held_against_ten() -> None:
+    def waiting(*pairs: tuple[float, float]) -> float | None:
+        rows = [replace(ROW, waiting_minutes=pair) for pair in pairs]
+        score: float | None = score_of(rows, [])["waiting_error_p90"]
+        return score
+
+    assert waiting((9.0, 2.0)) is None
+    assert waiting((30.0, 0.0)) == 3.0
+    assert waiting((12.0, 11.0)) == pytest.approx(1 / 11, abs=1e-4)
+    assert waiting((-10.0, 2.0)) == 1.2
+
+
+def test_evictions_are_held_against_their_sum() -> None:
+    batch = replace(ROW, detector="dedicated_batch")
+    rows = [
+        replace(batch, restarts=(1.0, 0.0), waiting_minutes=(12.0, 0.0)),
+        replace(batch, restarts=(3.0, 5.0), waiting_minutes=(36.0, 50.0)),
+    ]
+    scores = score_of(rows, [])
+    assert scores["restarts_error_p90"] is None
+    # Of four, Poisson's central 95 % are one to eight. Twelve minutes each were ten.
+    assert (scores["evictions"], scores["evictions_held"]) == ([4.0, 5.0], True)
+    assert scores["waiting_each_error"] == 0.2
+    many = [replace(batch, restarts=(4.0, 9.0), waiting_minutes=(1.0, 1.0))]
+    assert not score_of(many, [])["evictions_held"]
+
+
 def test_wilsons_bound_and_regret_by_hand() -> None:
     # methods §10
     assert wilson(47, 50) == pytest.approx(0.859, abs=1e-3)

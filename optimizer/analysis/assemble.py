@@ -35,12 +35,18 @@ from optimizer.analysis.features import (
     policies_of,
     resources_of,
 )
-from optimizer.analysis.instances import Habits, InstanceCase, habits_of
+from optimizer.analysis.instances import (
+    Habits,
+    InstanceCase,
+    habits_of,
+    usual_start_seconds,
+)
 from optimizer.analysis.joint import DAYS_PER_MONTH
 from optimizer.analysis.rate_savings import RateSavings, rate_savings
 from optimizer.analysis.rates import Rate, Rates, attribute, list_rate, rates
 from optimizer.analysis.replay import Levels
 from optimizer.analysis.result import Calibration
+from optimizer.analysis.starting import Starts, starts_of, together
 from optimizer.analysis.use import use_of
 from optimizer.catalogue import Catalogue
 from optimizer.model import Attribution, Basis, Kind, Resource, Window
@@ -151,8 +157,13 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
     usual = usual_start(
         [(s, levels[i]) for i, s in features.items() if isinstance(s, ClusterFeatures)]
     )
+    starts_seen = together(
+        starts_of(s.preparing) for s in features.values() if isinstance(s, ClusterFeatures)
+    )
     evictions = evictions_of([s for s in features.values() if isinstance(s, ClusterFeatures)])
-    habits = habits_of([seen for seen in features.values() if isinstance(seen, InstanceFeatures)])
+    instances = [seen for seen in features.values() if isinstance(seen, InstanceFeatures)]
+    habits = habits_of(instances)
+    starts = [seconds for seen in instances for seconds in seen.start_seconds]
     cases: dict[str, Case[Any]] = {}
     for resource_id, seen in features.items():
         rate = priced.known.get(resource_id)
@@ -166,7 +177,7 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
         }
         if isinstance(seen, ClusterFeatures):
             cases[resource_id] = replace(
-                _cluster_case(seen, levels[resource_id], usual, rate, bill, priced),
+                _cluster_case(seen, levels[resource_id], usual, starts_seen, rate, bill, priced),
                 evictions=evictions,
                 **machines,
             )
@@ -174,7 +185,9 @@ def build(frames: Frames, *, billed_through: datetime, snapshot: Catalogue) -> E
             cases[resource_id] = _deployment_case(seen, rate, bill)
         else:
             cases[resource_id] = replace(
-                _instance_case(seen, rate, bill, priced, habits), **machines
+                _instance_case(seen, rate, bill, priced, habits),
+                start_seconds=usual_start_seconds(seen.start_seconds, starts),
+                **machines,
             )
     bought = commitments_of(benefits_of(frames.commitments), bill.lines, bill.window)
     return Estate(
@@ -282,6 +295,7 @@ def _cluster_case(
     seen: ClusterFeatures,
     levels: Levels,
     usual_seconds: float,
+    starts_seen: Starts,
     rate: Rate,
     bill: Bill,
     priced: Rates,
@@ -290,7 +304,9 @@ def _cluster_case(
     told = _exact(bill.lines, resource_id)
     cost = bill.daily(resource_id, seen.window, hours=False) if told else None
     billed_hours = None if cost is None else cost / rate.per_hour
-    physics = fit_physics(seen, levels, billed_hours, usual_seconds=usual_seconds)
+    physics = fit_physics(
+        seen, levels, billed_hours, usual_seconds=usual_seconds, usual=starts_seen
+    )
     as_was = replayed_as_was(levels, seen.policies, seen.window, physics) * rate.per_hour
     return ClusterCase(
         features=seen,

@@ -21,6 +21,7 @@ from optimizer.analysis.features import ClusterFeatures
 from optimizer.analysis.preemption import EvictionRate
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import (
+    Bools,
     Ints,
     Levels,
     Outcome,
@@ -32,6 +33,7 @@ from optimizer.analysis.replay import (
 )
 from optimizer.analysis.result import Series
 from optimizer.analysis.sizing import SAME, Stretch, stretch
+from optimizer.analysis.starting import Starts, pace, starts_of
 from optimizer.analysis.use import Use
 from optimizer.analysis.work import Runs, reshaped, spells
 from optimizer.catalogue import Size
@@ -269,19 +271,49 @@ class ClusterCase(Case[ClusterSettings]):
     def effects(self, after: ClusterSettings, before: ClusterSettings) -> Effects:
         """Return what people and jobs feel of going from `before` to `after`."""
         evictions = self._evictions(after) - self._evictions(before)
-        starts = self.outcome(after).starts - self.outcome(before).starts
-        waits = self._waits(after) - self._waits(before) + evictions
+        waited = self._waited_seconds(after) - self._waited_seconds(before)
+        waited += evictions * (self.evictions.away_seconds + self.physics.wait_seconds)
+        starts = self._cold_starts(after).size - self._cold_starts(before).size + evictions
         return Effects(
-            extra_waiting_minutes_per_month=(
-                self.window.per_month(waits) * self.physics.wait_seconds / 60
-            ),
-            extra_restarts_per_month=self.window.per_month(starts + evictions),
+            extra_waiting_minutes_per_month=self.window.per_month(waited) / 60,
+            extra_restarts_per_month=self.window.per_month(starts),
             runtime_stretch=self.stretch(after).likely / self.stretch(before).likely,
         )
 
-    def _waits(self, settings: ClusterSettings) -> int:
-        """Return how often a job waits for cold starts, however many nodes it wants."""
-        return occasions(cold_starts(self.levels_under(settings), settings))
+    def _cold_starts(self, settings: ClusterSettings) -> Ints:
+        """Return when nodes begin to work that had to be allocated, in seconds.
+
+        Demand as it was holds the waiting that there was: what waits longer ends later, and so much
+        shorter is the pause behind it.
+        """
+        levels = self.levels_under(settings)
+        return cold_starts(
+            levels,
+            settings,
+            was_cold=None if self._scales_as_now(settings) else _is_cold(levels, self.settings),
+            wait_seconds=self.physics.wait_seconds,
+        )
+
+    def _scales_as_now(self, settings: ClusterSettings) -> bool:
+        now = self.settings
+        return (settings.min_nodes, settings.idle_seconds) == (now.min_nodes, now.idle_seconds)
+
+    def _waited_seconds(self, settings: ClusterSettings) -> float:
+        """Return how long jobs wait for cold starts.
+
+        Where nodes come when they would under today's minimum and idle time, jobs waited as they
+        were seen to, and anything beside changes that; else each start takes as long as is usual.
+        """
+        now, wait = self.settings, self.physics.wait_seconds
+        cold = self._cold_starts(settings)
+        scaled_as_now = replace(settings, min_nodes=now.min_nodes, idle_seconds=now.idle_seconds)
+        waited = occasions(cold) * wait
+        seen = starts_of(self.features.preparing).seconds
+        if seen.size < MIN_SEEN or len(self.features.policies) > 1:
+            return waited
+        if not np.array_equal(cold, self._cold_starts(scaled_as_now)):
+            return waited
+        return waited + float(seen.sum()) - occasions(self._cold_starts(now)) * wait
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""
@@ -374,13 +406,61 @@ def replayed_as_was(
     return hours
 
 
-def cold_starts(levels: Levels, settings: ClusterSettings) -> Ints:
-    """Return when nodes begin to work that had to be allocated, in seconds, level by level."""
-    free = levels.level > settings.min_nodes
-    outlived = levels.warm & (levels.length > settings.idle_seconds)
-    cold = free & levels.closed & (outlived | ~levels.warm)
+def cold_starts(
+    levels: Levels,
+    settings: ClusterSettings,
+    *,
+    was_cold: Bools | None = None,
+    wait_seconds: float = 0.0,
+) -> Ints:
+    """Return when nodes begin to work that had to be allocated, in seconds, level by level.
+
+    A pause as it was seen lasts until the next job had its node. The job itself came so much sooner
+    as it waited, and work before it that now waits, and did not, ends so much later: a node stays
+    for the job if what is left is no longer than the idle time.
+
+    Args:
+        levels: the demand.
+        settings: what decides how long nodes stay.
+        was_cold: the pauses that a cold start ended when demand was seen; None: as `settings` say.
+        wait_seconds: how long a job waits for a cold start.
+    """
+    cold = _is_cold(levels, settings)
+    if was_cold is not None and cold.size:
+        warm_only = levels.warm & levels.closed & (levels.level > settings.min_nodes)
+        earlier = np.diff(levels.level, prepend=0) == 0
+        waited_before = np.append(False, was_cold[:-1]) & earlier
+        left = levels.length - wait_seconds * (was_cold.astype(float) - waited_before)
+        after_warm = np.where(warm_only, left > settings.idle_seconds, cold)
+        after_cold = np.where(
+            warm_only & earlier, left - wait_seconds > settings.idle_seconds, after_warm
+        )
+        cold = _one_after_another(after_warm, after_cold)
     moments: Ints = (levels.start + levels.length)[cold]
     return moments
+
+
+def _is_cold(levels: Levels, settings: ClusterSettings) -> Bools:
+    """Tell which pauses end in a cold start, whatever waits."""
+    free = levels.level > settings.min_nodes
+    outlived = levels.warm & (levels.length > settings.idle_seconds)
+    cold: Bools = free & levels.closed & (outlived | ~levels.warm)
+    return cold
+
+
+def _one_after_another(after_false: Bools, after_true: Bools) -> Bools:
+    """Return flags each of which is the one or the other, by what the flag before it is.
+
+    True after False and False after True is all that depends on it. The first depends on nothing.
+
+    >>> after_false, after_true = np.array([[1, 1, 1, 0, 1], [1, 0, 0, 0, 0]], dtype=bool)
+    >>> _one_after_another(after_false, after_true).astype(int)
+    array([1, 0, 1, 0, 1])
+    """
+    place = np.arange(after_false.size)
+    last = np.maximum.accumulate(np.where(after_false == after_true, place, 0))
+    flags: Bools = after_false[last] ^ ((place - last) % 2 == 1)
+    return flags
 
 
 def occasions(moments: Ints) -> int:
@@ -389,7 +469,19 @@ def occasions(moments: Ints) -> int:
     >>> occasions(np.array([0, 30, 60, 7200]))
     2
     """
-    return int(moments.size > 0) + int((np.diff(np.sort(moments)) > ONE_JOB_SECONDS).sum())
+    return together_at(moments).size
+
+
+def together_at(moments: Ints) -> Ints:
+    """Return how many nodes began to work on each of the `occasions` of these moments.
+
+    >>> together_at(np.array([0, 30, 60, 7200])).tolist()
+    [3, 1]
+    """
+    ordered = np.sort(moments)
+    begins = np.flatnonzero(np.diff(ordered, prepend=-np.inf) > ONE_JOB_SECONDS)
+    nodes: Ints = np.diff(np.append(begins, ordered.size))
+    return nodes
 
 
 def usual_start(clusters: Sequence[tuple[ClusterFeatures, Levels]]) -> float:
@@ -412,6 +504,7 @@ def fit_physics(
     billed_hours: Floats | None,
     *,
     usual_seconds: float = DEFAULT_START_SECONDS,
+    usual: Starts | None = None,
 ) -> Physics:
     """Learn what starts and releases cost on this cluster, from its states and its bill.
 
@@ -426,6 +519,7 @@ def fit_physics(
         billed_hours: billed node-hours of each day of the window, NaN where not billed yet; None
             where the bill does not tell them for this cluster.
         usual_seconds: what a cold start takes where this cluster shows too few.
+        usual: the starts of all clusters of the estate; None: its own are all there are.
     """
     releases, starts = _released_and_started(features, levels)
     leaving_seconds = float(np.nansum(features.leaving)) * 60
@@ -434,19 +528,34 @@ def fit_physics(
     seen = billed_hours if billed_hours is not None else _seen_hours(features)
     extra = _extra_per_start(features, levels, unfit, seen, usual_seconds)
     known = not np.isnan(features.preparing).all() and starts >= MIN_SEEN
-    coming = np.nan_to_num(features.preparing) * 60
-    alone = wait = min(extra, usual_seconds)
-    if known:
-        alone = float(coming.sum()) / starts
-        # A job waits until the last of its nodes is there, however many of them are coming.
-        moments = cold_starts(levels, _usual_settings(features))
-        wait = float(np.minimum(coming, 60.0).sum()) / occasions(moments)
+    alone = (
+        float(np.nansum(features.preparing)) * 60 / starts if known else min(extra, usual_seconds)
+    )
+    own = starts_of(features.preparing)
+    wait = _usual_wait(levels, own, own if usual is None else usual)
     # A node that starts waits for the others of its job about as long as it took itself, at most;
     # what is paid beyond that is the idling of nodes that came too late.
     start = min(extra, 2 * alone)
     idle = _usual_settings(features).idle_seconds + leaving
     late = min(1.0, (extra - start) / idle) if idle > 0 else 0.0
-    return replace(unfit, start_seconds=start, wait_seconds=wait, late_share=late)
+    return replace(
+        unfit,
+        start_seconds=start,
+        wait_seconds=min(extra, usual_seconds) if wait is None else wait,
+        late_share=late,
+    )
+
+
+def _usual_wait(levels: Levels, own: Starts, usual: Starts) -> float | None:
+    """Return how long a job of this cluster waits where none of its nodes is there.
+
+    Until the last of them is, so it takes longer the more it wants. None: no start was seen.
+    """
+    if usual.seconds.size < MIN_SEEN:
+        return None
+    every = cold_starts(levels, ClusterSettings(min_nodes=0, max_nodes=0, idle_seconds=0))
+    nodes = together_at(every) if every.size else np.ones(1, np.int64)
+    return pace(own, usual) * float(usual.waits(nodes).mean())
 
 
 def _released_and_started(features: ClusterFeatures, levels: Levels) -> tuple[int, int]:
@@ -500,13 +609,19 @@ def levels_of(features: ClusterFeatures) -> Levels:
 def evictions_of(clusters: Sequence[ClusterFeatures]) -> EvictionRate:
     """Learn from the low-priority clusters of the estate how often their nodes are taken away.
 
-    An eviction is a rise of the number of nodes that are being preempted (methods §4.3).
+    An eviction is a rise of the number of nodes that are being preempted (methods §4.3). As long as
+    a node counts as such, nothing takes its place.
     """
-    evictions = hours = 0.0
+    evictions = hours = away = 0.0
     for features in clusters:
         if features.resource.vm_priority != "low_priority" or np.isnan(features.preempted).all():
             continue
         rises = np.diff(np.nan_to_num(features.preempted), prepend=0.0)
         evictions += float(rises[rises > 0].sum())
         hours += float(np.nansum(features.present)) / 60
-    return EvictionRate(evictions=round(evictions), hours=hours)
+        away += float(np.nansum(features.preempted)) * 60
+    return EvictionRate(
+        evictions=round(evictions),
+        hours=hours,
+        away_seconds=away / evictions if evictions else 0.0,
+    )

@@ -41,6 +41,7 @@ NODE_DAY_COLUMNS = ("resource_id", "day", "cpu_hour_sums", "cpu_minutes")
 """What is read of single machines on single days; all else of their use comes pooled."""
 
 _SECOND = np.timedelta64(1, "s")
+_FAILED = ("Failed", "Canceled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -190,6 +191,8 @@ class InstanceFeatures:
     """Stops that Azure's idle rule made."""
     unknown: Bools | None = None
     """Minutes on of which nothing is known; None where the case was made by hand."""
+    start_seconds: tuple[float, ...] = ()
+    """How long each start took of which beginning and end were told."""
 
     @property
     def settings(self) -> InstanceSettings:
@@ -564,9 +567,14 @@ def instance_features(
     start = np.clip(_seconds_since(rows["start_utc"], window) // 60, 0, minutes)
     end = np.clip(_seconds_since(rows["end_utc"], window) // 60, 0, minutes)
     busy = rows["busy"].to_numpy(dtype=bool)
-    idle = _filled(minutes, start[~busy], end[~busy])
-    active = on & ~idle
-    known = idle | _filled(minutes, start[busy], end[busy])
+    use = np.full(minutes, np.nan)
+    use[_filled(minutes, start[~busy], end[~busy])] = 0.0
+    use[_filled(minutes, start[busy], end[busy])] = 1.0
+    use[~on] = 0.0
+    # A day ends what is known of it: a sample lost at midnight is bridged here.
+    use = _bridge_short(use)
+    known = ~np.isnan(use)
+    active = on & (np.nan_to_num(use, nan=1.0) > 0)
 
     return InstanceFeatures(
         resource=resource,
@@ -578,6 +586,7 @@ def instance_features(
         unknown_hours=int((on & ~known).sum()) / 60,
         unknown=on & ~known,
         idle_stops=sum(span.stopped_by == "IdleShutdown" for span in spans),
+        start_seconds=_start_seconds(events),
     )
 
 
@@ -612,9 +621,11 @@ class _Span:
 def _on_spans(events: pd.DataFrame, resource: Resource, window: Window) -> list[_Span]:
     """Return when the instance was on, from its start and stop events and its state today."""
     length = round(window.days * MINUTES_PER_DAY)
+    came_to_nothing = _is_begun(events) & _next_of_its_kind(events)["status"].isin(_FAILED)
     moves = events[
         events["operation"].isin(["Create", "Start", "Stop"])
-        & ~events["status"].isin(["Failed", "Canceled"])
+        & ~events["status"].isin(_FAILED)
+        & ~came_to_nothing
     ]
     if moves.empty:
         on = (resource.state or "").lower() in {"running", "jobrunning"}
@@ -633,6 +644,25 @@ def _on_spans(events: pd.DataFrame, resource: Resource, window: Window) -> list[
     if since is not None:
         spans.append(_Span(start=since, end=length, stopped_by=None))
     return [span for span in spans if span.end > span.start]
+
+
+def _start_seconds(events: pd.DataFrame) -> tuple[float, ...]:
+    """Return how long each start took, from its beginning to its end in the activity log."""
+    ends = _next_of_its_kind(events)
+    over = ends["status"].notna() & ~ends["status"].isin(_FAILED) & ~_is_begun(ends)
+    took = (ends["at_utc"] - events["at_utc"])[_is_begun(events) & over]
+    return tuple(took.dt.total_seconds().tolist())
+
+
+def _is_begun(events: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which events are the beginning of an operation; all others are its end."""
+    begun: pd.Series[bool] = events["status"].str.lower() == "started"
+    return begun.fillna(value=False).astype(bool)
+
+
+def _next_of_its_kind(events: pd.DataFrame) -> pd.DataFrame:
+    """Return for each event the next one of the same operation, in the same row."""
+    return events.groupby("operation")[["at_utc", "status"]].shift(-1)
 
 
 def _filled(size: int, start: Ints, end: Ints) -> Bools:

@@ -22,7 +22,10 @@ from optimizer.model import Effects, InstanceSettings, Resource, StopTime, Windo
 from optimizer.units import MINUTES_PER_DAY, SECONDS_PER_HOUR
 
 RESTART_SECONDS = 180.0
-"""Billed time of a compute instance's start. Assumed: no table holds it."""
+"""Billed time of a compute instance's start, where the activity log tells too few to learn it."""
+
+MIN_STARTS = 3
+"""Starts from which on their median is believed."""
 
 SLACK_MINUTES = 240
 """An idle shutdown up to this much late counts as late: Azure ends a forgotten VS Code connection
@@ -67,6 +70,8 @@ class InstanceCase(Case[InstanceSettings]):
 
     features: InstanceFeatures
     habits: Habits
+    start_seconds: float = RESTART_SECONDS
+    """Billed time of a start, in which its user waits."""
     rates: Rates | None = None
     """What other machines would cost; None where the case was made by hand."""
     use: Use | None = None
@@ -129,7 +134,7 @@ class InstanceCase(Case[InstanceSettings]):
         for outcome in self._outcomes(settings, blocked):
             idle = covered(features.gaps.start * 60, outcome.paid * 60, outcome.share, edges)
             restarts, _ = np.histogram(
-                ends, bins=edges, weights=outcome.share * (outcome.restarted * RESTART_SECONDS)
+                ends, bins=edges, weights=outcome.share * (outcome.restarted * self.start_seconds)
             )
             seconds += idle + restarts
         if settings.deleted:
@@ -231,7 +236,7 @@ class InstanceCase(Case[InstanceSettings]):
         """Return what its user feels of going from `before` to `after`."""
         extra = self.window.per_month(self.restarts(after) - self.restarts(before))
         return Effects(
-            extra_waiting_minutes_per_month=extra * RESTART_SECONDS / 60,
+            extra_waiting_minutes_per_month=extra * self.start_seconds / 60,
             extra_restarts_per_month=extra,
             runtime_stretch=1.0,
         )
@@ -265,8 +270,10 @@ class InstanceCase(Case[InstanceSettings]):
         Kept within half and twice the worth of a restart, as for clusters (methods §1.4).
         """
         worth = assumptions.instance_interactive_share * assumptions.waiting_value_per_hour
-        waiting_hours = worth * RESTART_SECONDS / SECONDS_PER_HOUR / max(self.rate.per_hour, 1e-9)
-        restart = RESTART_SECONDS / 60 + waiting_hours * 60
+        waiting_hours = (
+            worth * self.start_seconds / SECONDS_PER_HOUR / max(self.rate.per_hour, 1e-9)
+        )
+        restart = self.start_seconds / 60 + waiting_hours * 60
         allowed = [minutes for minutes in choices if restart / 2 <= minutes <= restart * 2]
         if not allowed:
             allowed = [next((minutes for minutes in choices if minutes >= restart), choices[-1])]
@@ -320,6 +327,21 @@ def stop_minutes(stops: tuple[StopTime, ...], window: Window) -> Ints:
             day += timedelta(days=1)
     inside = sorted(at for at in moments if window.start_utc <= at < window.end_utc)
     return np.array([(at - window.start_utc) // MINUTE for at in inside], dtype=np.int64)
+
+
+def usual_start_seconds(*told: Sequence[float]) -> float:
+    """Return how long a start takes: the median of the first of these histories that tells enough.
+
+    Its own comes first, as setup scripts make an instance's starts its own, then all of the
+    estate's; `RESTART_SECONDS` where neither has `MIN_STARTS`.
+
+    >>> usual_start_seconds([90.0], [90.0, 150.0, 140.0])
+    140.0
+    >>> usual_start_seconds([], [90.0])
+    180.0
+    """
+    enough = (each for each in told if len(each) >= MIN_STARTS)
+    return float(np.median(next(enough, [RESTART_SECONDS])))
 
 
 def habits_of(

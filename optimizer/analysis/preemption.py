@@ -30,6 +30,8 @@ class EvictionRate:
     """k: seen on low-priority nodes of this estate."""
     hours: float = 0.0
     """H: node-hours they were seen in."""
+    away_seconds: float = 0.0
+    """How long a node that was taken away is missing before another may come; 0: none was seen."""
 
     @property
     def mean(self) -> float:

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from optimizer.analysis.queueing import mean_wait, p95_wait
 from optimizer.model import AutoscaleRules, Json
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 WINDOW_MINUTES = 5
 """Latency is judged in the busiest of these (methods §3.2c)."""
@@ -118,46 +121,73 @@ def fitted_cpu(cpu: Floats, requests_per_instance: Floats) -> tuple[float, float
 
 
 def autoscaled(per_minute: Floats, demand: Demand, rules: AutoscaleRules) -> Floats:
-    """Return instances in each minute under `rules`, looked at every five minutes.
+    """Return instances in each minute under `rules`, which are looked at every minute.
 
-    A step in is not taken where it would at once be followed by one out, as Azure documents. Where
-    requests were not told the number stays, as without a metric no rule holds.
+    A rule compares the mean of the last five minutes. A step in is not taken where it would at once
+    be followed by one out: for that Azure documents to take the CPU in use, that of rest included,
+    as shared among the fewer. Where requests were not told the number stays, as without a metric no
+    rule holds.
 
     Raises:
         ValueError: what a request takes of the CPUs is not known.
     """
     if demand.cpu_at_rest is None or demand.cpu_per_request is None:
         raise ValueError("autoscale on CPU needs the CPU that a request takes")
-    rest, each = demand.cpu_at_rest, demand.cpu_per_request
-    count, waits_until = rules.most, 0
-    counts = np.empty(per_minute.size // WINDOW_MINUTES)
-    for step, asked in enumerate(windows(per_minute)):
-        counts[step] = count
-        minute = (step + 1) * WINDOW_MINUTES
-        if minute < waits_until or np.isnan(asked):
-            continue
-        cpu = rest + each * asked / count
+    rest, asked = demand.cpu_at_rest, demand.cpu_per_request * _recent(per_minute)
+
+    @cache
+    def steps(count: int) -> tuple[Ints, Bools]:
+        """Return the minutes that would end with another number, and which of them with more."""
+        cpu = rest + asked / count
         fewer = max(rules.least, count - rules.in_by)
-        if cpu > rules.out_above and count < rules.most:
+        calm = (cpu < rules.in_below) & (cpu * count <= rules.out_above * fewer)
+        out = (cpu > rules.out_above) & (count < rules.most)
+        due = np.flatnonzero(out | (calm & (fewer < count)))
+        return due, out[due]
+
+    counts = np.empty(per_minute.size)
+    count, since, rests_until = rules.most, 0, 0
+    while since < counts.size:
+        counts[since:] = count
+        due, out = steps(count)
+        at = int(np.searchsorted(due, rests_until))
+        if at == due.size:
+            break
+        since = int(due[at]) + 1
+        if out[at]:
             count = min(rules.most, count + rules.out_by)
-            waits_until = minute + rules.out_cooldown_minutes
-        elif (
-            cpu < rules.in_below
-            and fewer < count
-            and rest + each * asked / fewer <= rules.out_above
-        ):
-            count = fewer
-            waits_until = minute + rules.in_cooldown_minutes
-    return np.repeat(counts, WINDOW_MINUTES)
+            cooldown = rules.out_cooldown_minutes
+        else:
+            count = max(rules.least, count - rules.in_by)
+            cooldown = rules.in_cooldown_minutes
+        # What is due at the end of a minute may be done once the cooldown is over by then.
+        rests_until = since - 1 + max(cooldown, 1)
+    return counts
+
+
+def _recent(per_minute: Floats) -> Floats:
+    """Return the mean of each minute and the four before it, of those told; NaN: none was."""
+    known = ~np.isnan(per_minute)
+    total, count = (
+        np.convolve(each, np.ones(WINDOW_MINUTES))[: per_minute.size]
+        for each in (np.where(known, per_minute, 0.0), known.astype(np.float64))
+    )
+    mean: Floats = np.divide(
+        total,
+        count,
+        out=np.full(per_minute.size, np.nan),
+        where=count > 0.5,  # noqa: PLR2004
+    )
+    return mean
 
 
 def serving(counts: Floats) -> Floats:
-    """Return the instances that take requests in each five minutes, of those that are paid.
+    """Return the instances that take requests in each minute, of those that are paid.
 
-    One that is added is paid from then on and begins to serve in the five minutes after.
+    One that is added is paid from then on, and begins to serve five minutes later.
     """
-    steps = counts.reshape(-1, WINDOW_MINUTES).min(axis=1)
-    ready: Floats = np.minimum(steps, np.concatenate((steps[:1], steps[:-1])))
+    before = np.concatenate((np.repeat(counts[:1], WINDOW_MINUTES), counts))
+    ready: Floats = sliding_window_view(before, WINDOW_MINUTES + 1).min(axis=1)
     return ready
 
 
@@ -165,7 +195,7 @@ def late_share(per_minute: Floats, counts: Floats, demand: Demand, limits: Limit
     """Return the share of five minutes with requests in which P95 of waiting is over the limit."""
     asked = windows(per_minute)
     load = asked / 60 * demand.service_seconds
-    steps = serving(counts)
+    steps = serving(counts).reshape(-1, WINDOW_MINUTES).min(axis=1)
     late = np.zeros(asked.size, np.bool_)
     for count in np.unique(steps):
         mine = steps == count
@@ -189,15 +219,17 @@ def in_time(
 
 
 def waiting_minutes(per_minute: Floats, counts: Floats, demand: Demand) -> float:
-    """Return what all requests wait together; infinite where they are too many at any time."""
-    asked = windows(per_minute)
-    steps = serving(counts)
+    """Return what all requests wait together; infinite where they are too many at any time.
+
+    By the minute: waiting grows faster than load, so that of a mean is less than the mean's.
+    """
+    ready = serving(counts)
     total = 0.0
-    for count in np.unique(steps[asked > 0]):
-        mine = asked[(steps == count) & (asked > 0)]
+    for count in np.unique(ready[per_minute > 0]):
+        mine = per_minute[(ready == count) & (per_minute > 0)]
         servers = max(1, round(float(count) * demand.servers_per_instance))
         wait = mean_wait(servers, mine / 60 * demand.service_seconds, demand.service_seconds)
-        total += float((wait / 60 * mine * WINDOW_MINUTES).sum())
+        total += float((wait / 60 * mine).sum())
     return total
 
 

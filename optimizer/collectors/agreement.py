@@ -132,8 +132,11 @@ def _by_id(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _stopped(events: pd.DataFrame, window: Window) -> list[tuple[float, float]]:
-    """Return when an instance was off, in seconds; of several events at once a start holds."""
-    worked = events[events["status"].str.lower() == "succeeded"]
+    """Return when an instance was off, in seconds; of several events at once a start holds.
+
+    Its machine may be measured from the beginning of a start on.
+    """
+    worked = events[events["status"].str.lower().isin(["started", "succeeded"])]
     stretches: list[tuple[float, float]] = []
     since: float | None = None
     seconds = _seconds(worked["at_utc"])

@@ -55,11 +55,13 @@ def collect_instance_events(
 def event_row(event: Document) -> dict[str, Any] | None:
     """Return an event of the activity log as a row.
 
-    None where it is not the end of an operation that starts, stops, makes or unmakes a compute.
+    None where it is not the end of an operation that starts, stops, makes or unmakes a compute, nor
+    the beginning of a start, which together with its end tells how long people wait for it.
     """
     action = event["operationName"]["value"].lower().partition("/workspaces/computes/")[2]
     status = event["status"]["value"]
-    if action not in _OPERATIONS or status.lower() in _UNDER_WAY:
+    begins = action == "start/action" and status.lower() == "started"
+    if action not in _OPERATIONS or (status.lower() in _UNDER_WAY and not begins):
         return None
     return {
         "resource_id": event["resourceId"].lower(),

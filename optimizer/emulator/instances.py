@@ -11,7 +11,7 @@ once, whatever stopped it; with less left, he calls it a day.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from heapq import heappop, heappush
 
@@ -239,11 +239,14 @@ class Instance:
         self._on_since_s = self.now_s
         self._usable_s = self._busy_until_s = self.now_s + self._physics.start_seconds
         self._hold_by_services()
-        self._note("Start", trigger, caller)
+        self._note("Start", trigger, caller, seconds=self._physics.start_seconds)
 
     def _turn_off(self, trigger: str, caller: str) -> None:
         if self._on_since_s is None:
             return
+        if self.now_s < self._usable_s:
+            begun = self.operations[-1]
+            self.operations[-1] = replace(begun, seconds=self.now_s - begun.at_s)
         self._close_billing()
         self._note("Stop", trigger, caller)
         interrupted = [played.session for played in self._open.values()]
@@ -273,7 +276,7 @@ class Instance:
             return None
         return max(self._busy_until_s, self._settings_since_s) + idle_seconds
 
-    def _note(self, name: str, trigger: str, caller: str) -> None:
+    def _note(self, name: str, trigger: str, caller: str, *, seconds: int = 0) -> None:
         self.operations.append(
             Operation(
                 at_s=self.now_s,
@@ -282,6 +285,7 @@ class Instance:
                 trigger=trigger,
                 status="Succeeded",
                 caller=caller,
+                seconds=seconds,
             )
         )
 

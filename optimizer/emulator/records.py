@@ -73,7 +73,7 @@ class DeploymentMinutes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Something that was done to a resource: a row of the activity log."""
+    """Something that was done to a resource: two rows of the activity log."""
 
     at_s: int
     resource_id: str
@@ -83,6 +83,8 @@ class Operation:
     """User, Schedule or IdleShutdown."""
     status: str
     caller: str
+    seconds: int = 0
+    """From its beginning, `at_s`, to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

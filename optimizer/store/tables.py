@@ -171,7 +171,7 @@ INSTANCE_EVENTS = _table(
     at_utc=UTC_SECOND,
     operation=pa.string(),  # Create, Start, Stop, Restart, Delete
     trigger=pa.string(),  # User, Schedule, IdleShutdown
-    status=pa.string(),
+    status=pa.string(),  # of a Start: Started at its beginning
 )
 
 JOBS = _table(

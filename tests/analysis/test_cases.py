@@ -6,12 +6,15 @@ import pytest
 from optimizer.analysis.clusters import (
     DEFAULT_START_SECONDS,
     ClusterCase,
+    cold_starts,
+    evictions_of,
     fit_physics,
     usual_start,
 )
 from optimizer.analysis.confidence import last_place
 from optimizer.analysis.joint import estimate
 from optimizer.analysis.replay import paid_by
+from optimizer.analysis.starting import Starts, starts_of, together
 from tests.analysis import builders
 
 DAYS = 14
@@ -70,6 +73,100 @@ def test_a_cluster_that_never_started_a_node_is_told_by_others() -> None:
     assert usual_start(clusters[1:]) == DEFAULT_START_SECONDS
     told = fit_physics(*clusters[1], None, usual_seconds=200.0)
     assert told.wait_seconds == pytest.approx(200)
+
+
+def test_a_job_waits_for_the_slowest_of_its_nodes() -> None:
+    # Single nodes took two, three and four minutes, equally often: of two drawn from these the
+    # slower takes (1·2 + 3·3 + 5·4) ÷ 9 minutes on average.
+    one_by_one = np.zeros(1440)
+    for at, minutes in ((10, 2), (40, 3), (70, 4)):
+        one_by_one[at : at + minutes] = 1.0
+    seen = starts_of(one_by_one)
+    assert (seen.nodes.tolist(), seen.seconds.tolist()) == ([1, 1, 1], [120, 180, 240])
+    assert (seen.wait(1), seen.wait(2)) == pytest.approx((180, 60 * 31 / 9))
+    # Three at once, of which the last came after five minutes: seen once against thrice alone.
+    three = np.zeros(1440)
+    three[:5] = [3.0, 3.0, 2.5, 1.0, 1.0]
+    both = together([seen, starts_of(three)])
+    assert (both.nodes.tolist(), both.seconds[-1]) == ([1, 1, 1, 3], 300)
+    assert both.wait(3) == pytest.approx(60 * (1 * 2 + 7 * 3 + 19 * 4) / 27)
+    assert starts_of(three).wait(3) == 300
+    assert starts_of(np.full(1440, np.nan)).seconds.size == 0
+
+
+def test_where_none_of_its_nodes_is_kept_a_job_of_three_waits_for_three() -> None:
+    # A minimum keeps its three nodes, so that it never started any; another cluster's single ones
+    # took three minutes or five.
+    day = [3.0] * 60 + [0.0] * 1380
+    case = builders.cluster(day * DAYS, min_nodes=3)
+    usual = Starts(nodes=np.ones(10, np.int64), seconds=np.repeat([180.0, 300.0], 5))
+    fitted = fit_physics(case.features, case.levels, None, usual_seconds=240.0, usual=usual)
+    # All three take three minutes in one case of eight.
+    assert fitted.wait_seconds == pytest.approx(180 / 8 + 300 * 7 / 8)
+
+
+def test_work_that_waits_ends_later_and_shortens_the_pause_behind_it() -> None:
+    # Pauses of twelve minutes on a node that a minimum keeps. Let go after ten, with a start of
+    # four: the second job waits and ends four minutes later, so that eight are left before the
+    # third, which finds the node still there; the fourth comes after twelve again.
+    day = ([1.0] * 10 + [0.0] * 12) * 3 + [1.0] * 10
+    case = builders.cluster(
+        day + [0.0] * (1440 - len(day)), min_nodes=1, idle_minutes=10, start_minutes=4
+    )
+    after = replace(case.settings, min_nodes=0)
+    assert (cold_starts(case.levels, after) // 60).tolist() == [22, 44, 66]
+    kept = np.zeros(case.levels.length.size, np.bool_)
+    moved = cold_starts(case.levels, after, was_cold=kept, wait_seconds=240.0)
+    assert (moved // 60).tolist() == [22, 66]
+    effects = case.effects(after, case.settings)
+    assert effects.extra_restarts_per_month == pytest.approx(2 * 730 / 24)
+    assert effects.extra_waiting_minutes_per_month == pytest.approx(2 * 4 * 730 / 24)
+
+
+def test_a_pause_that_was_seen_holds_the_waiting_of_the_job_that_ended_it() -> None:
+    # Sixteen minutes each, of which the last four were a start. Kept for fourteen, the node is
+    # there for the second job, which so ends four minutes sooner than it did: the third comes
+    # sixteen after it and waits as before, and the fourth comes after twelve again.
+    day = ([1.0] * 10 + [0.0] * 16) * 3 + [1.0] * 10
+    case = builders.cluster(day + [0.0] * (1440 - len(day)), idle_minutes=10, start_minutes=4)
+    first, *between = cold_starts(case.levels, case.settings) // 60
+    assert (first, between) == (0, [26, 52, 78])
+    longer = replace(case.settings, idle_seconds=14 * 60)
+    assert case.effects(longer, case.settings).extra_restarts_per_month == pytest.approx(
+        -2 * 730 / 24
+    )
+
+
+def test_what_was_waited_today_is_what_was_seen() -> None:
+    # Twelve starts a day took four minutes each; usually they take five.
+    case = case_of(idle_minutes=2)
+    never = replace(case.settings, idle_seconds=2 * 3600)
+    felt = case.effects(never, case.settings)
+    months, starts = DAYS * 24 / 730, 12 * DAYS
+    # The first of all comes to a cluster without a node, whatever its idle time.
+    assert felt.extra_restarts_per_month == pytest.approx((1 - starts) / months)
+    assert felt.extra_waiting_minutes_per_month == pytest.approx((5 - 4 * starts) / months)
+    # What leaves the minimum and the idle time alone changes nothing of it.
+    fewer = case.effects(replace(case.settings, max_nodes=2), case.settings)
+    assert fewer.extra_waiting_minutes_per_month == 0
+
+
+def test_a_place_stays_empty_for_a_while_after_an_eviction() -> None:
+    low = builders.cluster([1.0] * 1440 * DAYS, vm_priority="low_priority")
+    preempted = np.zeros(1440 * DAYS)
+    preempted[100:110] = preempted[5000:5010] = 1.0
+    rate = evictions_of([replace(low.features, preempted=preempted)])
+    assert (rate.evictions, rate.away_seconds) == (2, 600)
+    # What was never seen adds nothing to the waiting for a start.
+    batch = builders.cluster(([1.0] * 60 + [0.0] * 60) * 12 * DAYS, start_minutes=4)
+    cheap = replace(batch.settings, vm_priority="low_priority")
+    waits = []
+    for seen in (rate, replace(rate, away_seconds=0.0)):
+        effects = replace(batch, evictions=seen).effects(cheap, batch.settings)
+        waits.append(effects.extra_waiting_minutes_per_month or 0.0)
+    evictions = effects.extra_restarts_per_month
+    assert evictions is not None
+    assert waits[0] - waits[1] == pytest.approx(10 * rate.mean * 12 * 730 / 24)
 
 
 def test_what_an_abandoned_compute_costs_is_as_sure_as_its_bill() -> None:

@@ -8,7 +8,15 @@ import pytest
 from optimizer.analysis.deployments import DeploymentCase
 from optimizer.analysis.features import _without_dips, deployment_features
 from optimizer.analysis.queueing import mean_wait
-from optimizer.analysis.serving import Demand, autoscaled, fitted_cpu, told, windows
+from optimizer.analysis.serving import (
+    Demand,
+    autoscaled,
+    fitted_cpu,
+    serving,
+    told,
+    waiting_minutes,
+    windows,
+)
 from optimizer.model import AutoscaleRules, DeploymentSettings, How, Kind, Resource
 from optimizer.remediation.requirements import az_cli, permissions
 from optimizer.store import tables
@@ -112,8 +120,53 @@ def test_a_capacity_is_a_patch_of_the_deployment() -> None:
 
 
 def test_after_a_step_an_hour_passes_before_the_next() -> None:
+    # The first minute already tells that nothing is asked.
     counts = autoscaled(np.zeros(130), DEMAND, AutoscaleRules(least=1, most=4))
-    assert counts[::5].tolist() == [4.0] + [3.0] * 12 + [2.0] * 12 + [1.0]
+    assert counts.tolist() == [4.0] + [3.0] * 60 + [2.0] * 60 + [1.0] * 9
+
+
+def test_a_rule_sees_the_mean_of_the_five_minutes_before() -> None:
+    # One request a minute takes 0.1 % of an instance's CPU.
+    demand = replace(DEMAND, cpu_at_rest=0.0, cpu_per_request=0.001)
+    rules = AutoscaleRules(least=1, most=2)
+    asked = np.array([500.0] * 10 + [900.0] * 10)
+    # 25 % of two are 50 % of one: two become one at once. The mean reaches 70 % two and a half
+    # minutes into the rise, so the third minute of it is the first that ends above.
+    assert autoscaled(asked, demand, rules).tolist() == [2.0] + [1.0] * 19
+    quick = replace(rules, in_cooldown_minutes=5)
+    assert autoscaled(asked, demand, quick).tolist() == [2.0] + [1.0] * 12 + [2.0] * 7
+
+
+def test_a_step_in_that_would_lead_straight_out_again_is_not_taken() -> None:
+    # At 25 % on three each, two would be at 37.5 % and one at 75 %.
+    demand = replace(DEMAND, cpu_at_rest=0.05, cpu_per_request=0.001)
+    asked = np.full(200, 600.0)
+    assert set(autoscaled(asked, demand, AutoscaleRules(least=1, most=3, in_by=2))) == {3.0}
+    # 35 % on two is not below 30 %.
+    assert (
+        autoscaled(asked, demand, AutoscaleRules(least=1, most=3)).tolist() == [3.0] + [2.0] * 199
+    )
+
+
+def test_a_minute_that_was_not_told_moves_nothing() -> None:
+    asked = np.full(30, np.nan)
+    assert set(autoscaled(asked, DEMAND, AutoscaleRules(least=1, most=4))) == {4.0}
+
+
+def test_an_instance_that_is_added_serves_five_minutes_later() -> None:
+    counts = np.array([1.0] * 3 + [2.0] * 9 + [1.0] * 2)
+    assert serving(counts).tolist() == [1.0] * 8 + [2.0] * 4 + [1.0] * 2
+
+
+def test_all_requests_wait_what_each_minute_makes_them_wait() -> None:
+    # Two places, one second each: at a load of 1 a third of requests wait a second: 60 × ⅓ s. In
+    # the quiet minutes between nobody does; the mean of both would be 30 × 1/15 s in each.
+    demand = Demand(
+        service_seconds=1.0, servers_per_instance=2, cpu_at_rest=None, cpu_per_request=None
+    )
+    asked = np.array([60.0, 0.0] * 5)
+    assert waiting_minutes(asked, np.ones(10), demand) == pytest.approx(5 * 60 / 3 / 60)
+    assert waiting_minutes(asked * 3, np.ones(10), demand) == np.inf
 
 
 def test_a_day_of_hours_tells_what_a_request_takes() -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from optimizer.analysis.features import Frames, instance_features, list_prices
 from optimizer.catalogue import ListPrice
@@ -40,6 +42,72 @@ def test_an_instance_that_never_ran_was_never_on(tmp_path: Path) -> None:
     seen = instance_features(frames, stopped_instance(), [(window(14).start_utc, {})])
     assert seen is not None
     assert (int(seen.on.sum()), seen.unknown_hours, seen.idle_stops) == (0, 0.0, 0)
+
+
+def events_of(lake: Lake, *rows: tuple[str, str, str]) -> pd.DataFrame:
+    """Return events of the instance: when on the first day of June 2026, what, and how it went."""
+    frame = lake.read(tables.INSTANCE_EVENTS).reindex(range(len(rows)))
+    frame["resource_id"] = stopped_instance().resource_id
+    frame["at_utc"] = [pd.Timestamp(f"2026-06-01T{at}Z") for at, *_ in rows]
+    frame["operation"] = [operation for _, operation, _ in rows]
+    frame["status"] = [status for *_, status in rows]
+    return frame
+
+
+def intervals_of(lake: Lake, *rows: tuple[str, str, bool]) -> pd.DataFrame:
+    """Return stretches of use of the instance in June 2026."""
+    frame = lake.read(tables.INTERVALS).reindex(range(len(rows)))
+    frame["resource_id"] = stopped_instance().resource_id
+    frame["start_utc"] = [pd.Timestamp(f"2026-06-{start}Z") for start, *_ in rows]
+    frame["end_utc"] = [pd.Timestamp(f"2026-06-{end}Z") for _, end, _ in rows]
+    frame["busy"] = pd.array([busy for *_, busy in rows], dtype="boolean")
+    return frame
+
+
+def test_the_activity_log_tells_how_long_starts_took(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    events = events_of(
+        lake,
+        ("08:00:00", "Start", "Started"),
+        ("08:02:30", "Start", "Succeeded"),
+        ("10:00:00", "Stop", "Succeeded"),
+        # One that failed tells nothing, and the instance did not run.
+        ("11:00:00", "Start", "Started"),
+        ("11:09:00", "Start", "Failed"),
+        # Of one whose beginning got lost the end is where it began to run.
+        ("12:00:00", "Start", "Succeeded"),
+        ("13:00:00", "Stop", "Succeeded"),
+        ("14:00:00", "Start", "Started"),
+        ("14:03:10", "Start", "Succeeded"),
+        ("15:00:00", "Stop", "Succeeded"),
+    )
+    use = intervals_of(lake, ("01T08:03:00", "01T15:00:00", True))
+    frames = replace(empty_frames(lake), instance_events=events, intervals=use)
+    seen = instance_features(frames, stopped_instance(), [(window(14).start_utc, {})])
+    assert seen is not None
+    assert seen.start_seconds == (150.0, 190.0)
+    on = np.flatnonzero(np.diff(seen.on.astype(int), prepend=0))
+    assert (on / 60).tolist() == [8, 10, 12, 13, 14, 15]
+
+
+def test_a_sample_lost_at_midnight_is_no_use(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    use = intervals_of(
+        lake,
+        ("01T00:00:00", "01T08:00:00", False),
+        ("01T08:00:00", "01T18:00:00", True),
+        ("01T18:00:00", "02T00:00:00", False),
+        # The first minute of the day is missing, and later ten of them.
+        ("02T00:01:00", "02T12:00:00", False),
+        ("02T12:10:00", "15T00:00:00", False),
+    )
+    running = replace(stopped_instance(), state="Running")
+    frames = replace(empty_frames(lake), intervals=use)
+    seen = instance_features(frames, running, [(window(14).start_utc, {})])
+    assert seen is not None
+    assert seen.gaps.start.tolist() == [0, 18 * 60, 36 * 60 + 10]
+    assert seen.gaps.minutes.tolist() == [480, 18 * 60, 14 * 1440 - 36 * 60 - 10]
+    assert seen.unknown_hours == pytest.approx(10 / 60)
 
 
 def price_row(sku: str, per_hour: float, **changes: str) -> dict[str, object]:

@@ -47,6 +47,18 @@ def test_idle_shutdown_and_schedule_save_what_either_would() -> None:
     assert case.restarts(both) == pytest.approx(case.restarts(shut))
 
 
+def test_who_starts_it_again_waits_as_long_as_starts_take_here() -> None:
+    slow = replace(instance(USED_TILL_NOON * 14), start_seconds=600.0)
+    shut = InstanceSettings(idle_shutdown_minutes=60)
+    felt = slow.effects(shut, slow.settings)
+    # Fourteen pauses end in use: that before the first day's, and thirteen nights.
+    restarts = 14 * 730 / (14 * 24)
+    assert felt.extra_restarts_per_month == pytest.approx(restarts)
+    assert felt.extra_waiting_minutes_per_month == pytest.approx(restarts * 10)
+    # An hour is paid after use, then nothing until ten minutes before the next.
+    assert slow.hours(shut)[1] == pytest.approx(4 + 1 + 1 / 6)
+
+
 def test_what_a_shutdown_did_to_a_pause_was_seen_and_is_no_question_of_habits() -> None:
     case = instance(USED_TILL_NOON * 14, idle_shutdown_minutes=60, habits=Habits(shut=10**9))
     # It is set, and yet the instance never stopped: kernels are open, here at least.

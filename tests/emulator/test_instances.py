@@ -124,6 +124,16 @@ def test_it_is_on_from_its_start_and_usable_when_it_is_up() -> None:
     assert slow.sessions_played().start_s.tolist() == [MONDAY_S + 9 * HOUR + 600]
 
 
+def test_a_start_lasts_until_it_can_be_worked_on_or_is_stopped_before() -> None:
+    slow = instance([session(9, 10)], physics=Physics(start_seconds=600))
+    slow.run_until(MONDAY_S + 12 * HOUR)
+    assert [(one.name, one.seconds) for one in slow.operations] == [("Start", 600), ("Stop", 0)]
+    slow.start("ana")
+    slow.run_until(slow.now_s + 240)
+    slow.stop("ana")
+    assert [(one.name, one.seconds) for one in slow.operations[2:]] == [("Start", 240), ("Stop", 0)]
+
+
 def test_a_session_shorter_than_the_start_is_never_played() -> None:
     slow = instance([session(9, 9.1)], physics=Physics(start_seconds=600))
     on(slow)

@@ -92,14 +92,28 @@ def test_without_diagnostics_there_is_no_table(bare: Emulator) -> None:
 def test_the_activity_log_tells_who_stopped_what(sdk: Sdk) -> None:
     asked = "eventTimestamp ge '2026-01-05T00:00:00Z' and eventTimestamp le '2026-01-06T00:00:00Z'"
     events = list(sdk.monitor().activity_logs.list(filter=asked))
-    assert [event.operation_name.value.split("/", 3)[3] for event in events] == [
-        "stop/action",
-        "start/action",
+    assert [
+        (event.operation_name.value.split("/", 3)[3], event.event_name.value, event.status.value)
+        for event in events
+    ] == [
+        ("stop/action", "EndRequest", "Succeeded"),
+        ("stop/action", "BeginRequest", "Started"),
+        ("start/action", "EndRequest", "Succeeded"),
+        ("start/action", "BeginRequest", "Started"),
     ]
     assert [event.event_timestamp - START_UTC for event in events] == [
         timedelta(hours=11),
+        timedelta(hours=11),
+        timedelta(hours=9),
         timedelta(hours=9),
     ]
+    assert [event.operation_id == events[0].operation_id for event in events] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert len({event.event_data_id for event in events}) == 4
     assert events[0].caller == "ana@contoso.com"
 
 

@@ -10,7 +10,7 @@ from optimizer.analysis.case import Assumptions
 from optimizer.analysis.confidence import Floats
 from optimizer.analysis.detectors import GUIDE, CannotAssessError, Detector, Proposal
 from optimizer.analysis.features import Bools
-from optimizer.analysis.instances import RESTART_SECONDS, InstanceCase, stop_minutes
+from optimizer.analysis.instances import InstanceCase, stop_minutes
 from optimizer.model import How, InstanceSettings, Json, Kind, Level, Source, StopTime
 from optimizer.units import MINUTES_PER_DAY, SECONDS_PER_HOUR
 
@@ -164,7 +164,9 @@ class _Trials:
     def _tried(self, stops: tuple[StopTime, ...]) -> _Trial:
         case, after = self.case, replace(self.base, stops=stops)
         worth = self.assumptions.waiting_value_per_hour / max(case.rate.per_hour, 1e-9)
-        waiting = self.assumptions.instance_interactive_share * RESTART_SECONDS / SECONDS_PER_HOUR
+        waiting = (
+            self.assumptions.instance_interactive_share * case.start_seconds / SECONDS_PER_HOUR
+        )
         restarts = (case.restarts(after) - case.restarts(self.base)) / round(case.window.days)
         misses = _misses(case, stops)
         lost = misses * self.lost_minutes / 60 + restarts * waiting
