@@ -8,6 +8,11 @@ judged through the product's own command line. Every finding's change is then pu
 documents from the first day, and the difference of the emulator's true bills is what it would have
 saved: for each finding alone, and for all of an estate at once. A finding is right where its fault
 was planted, or where the bill confirms four fifths of what it says.
+
+`coverage` is the share of P10–P90 that hold the four weeks to come, of findings that are unsure at
+all. One whose ends are the same amount is a statement and no interval: right or wrong to the cent,
+it says nothing of how wide an interval should be. Those are `certain`, and `certain_held` of them
+came out.
 """
 
 import argparse
@@ -74,6 +79,17 @@ class Row:
     waiting_minutes: tuple[float, float] | None = None
     stretch: tuple[float, float, float] | None = None
     """At best, at worst, and true."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether its promise has no width."""
+        return self.promised_per_month[1] - self.promised_per_month[0] < CENT
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise holds what came."""
+        low, high = self.promised_per_month
+        return low - CENT <= self.true_to_come_per_month <= high + CENT
 
     @property
     def right(self) -> bool:
@@ -353,12 +369,8 @@ def score_of(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:
     said, lost = sum(row.said for row in rows), sum(each.true for each in missed)
     priced = [row for row in right if row.said > 0]
     errors = np.array([row.said / row.true - 1 for row in priced if row.true > 0])
-    inside = [
-        row.promised_per_month[0] - CENT
-        <= row.true_to_come_per_month
-        <= row.promised_per_month[1] + CENT
-        for row in priced
-    ]
+    unsure = [row.kept for row in priced if not row.certain]
+    certain = [row.kept for row in priced if row.certain]
     good = sum(row.true for row in priced)
     return {
         "findings": len(rows),
@@ -373,7 +385,9 @@ def score_of(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:
         "error_p50": _quantile(np.abs(errors), 0.5),
         "error_p90": _quantile(np.abs(errors), 0.9),
         "bias": _share(sum(r.said for r in priced) - good, good),
-        "coverage": _share(sum(inside), len(inside)),
+        "coverage": _share(sum(unsure), len(unsure)),
+        "certain": len(certain),
+        "certain_held": _share(sum(certain), len(certain)),
         "decoys": sum(row.decoy for row in rows),
         "memory_violations": sum(row.memory_violated for row in rows),
         **_felt_scores(priced),

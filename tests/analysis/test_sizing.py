@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.analysis.sizing import memory_fits, similar, stretch
+from optimizer.analysis.sizing import hidden, memory_fits, similar, stretch
 from optimizer.analysis.use import Histogram
 from optimizer.catalogue import Size, snapshot
 from tests.analysis.builders import use
@@ -50,7 +50,48 @@ def test_at_best_all_cpus_can_be_used_and_pegged_ones_give_way() -> None:
     larger = stretch(use(cpu=1.0), HALF, BIG)
     assert larger is not None
     assert (larger.best, larger.worst) == (0.5, 1.0)
-    assert larger.likely == pytest.approx(0.5**0.5)
+    # Between twice as fast and as fast as now: 0.5 / ln 24 + (1 − ln 2 / ln 24) / 2.
+    assert larger.likely == pytest.approx(0.5483, abs=1e-4)
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(2.0, 24.0), (4.0, 12.0), (1.5, 1.5), (3.0, 2.0)])
+def test_what_pegged_cpus_hide_is_the_mean_over_needs_of_every_scale(
+    ratio: float, most: float
+) -> None:
+    # No need is beyond `most`, unless the machine that is asked for is.
+    needs = np.exp(np.linspace(0, np.log(max(ratio, most)), 200_001))
+    assert hidden(ratio, most=most) == pytest.approx(
+        np.maximum(1 / needs, 1 / ratio).mean(), abs=1e-5
+    )
+
+
+def test_a_sample_that_was_full_for_half_of_it_is_pegged_for_half_of_it() -> None:
+    # On twice the CPUs that half takes 0.548 of its time; at best all of the sample half of it.
+    found = stretch(replace(use(cpu=1.0), cpu_mean=0.5), HALF, BIG)
+    assert found is not None
+    assert found.likely == pytest.approx(1 - 0.5 * (1 - hidden(2, most=24)))
+    assert (found.best, found.worst) == (0.5, 1.0)
+
+
+def test_at_best_only_what_does_not_fit_is_made_up_for() -> None:
+    # 0.2 in half of the minutes and 0.9 in the other half; half the CPUs hold 0.2 and 0.5 of them.
+    minutes = np.zeros(1001)
+    minutes[[200, 900]] = 100.0
+    at_work = replace(use(), cpu=Histogram(minutes=minutes), cpu_mean=0.55, busy_minutes=200)
+    found = stretch(at_work, BIG, HALF)
+    assert found is not None
+    assert found.best == pytest.approx(1 + (0.55 - 0.35) / 0.5)
+    # Averages below their maxima leave room: 0.45 are 0.10 more than what fits for sure.
+    lower = stretch(replace(at_work, cpu_mean=0.45), BIG, HALF)
+    assert lower is not None
+    assert lower.best == pytest.approx(1 + (0.45 - 0.35) / 0.5)
+
+
+def test_likely_work_uses_between_nine_tenths_and_all_of_a_machine() -> None:
+    # 0.54 of 8 CPUs are 1.08 of 4; the mean of 1/θ from 0.9 to 1 is ln(1/0.9) / 0.1 = 1.0536.
+    found = stretch(use(cpu=0.54), BIG, HALF)
+    assert found is not None
+    assert found.likely == pytest.approx(1.08 * 1.0536, abs=1e-4)
 
 
 @given(st.floats(0, 1000), st.floats(0, 1))
