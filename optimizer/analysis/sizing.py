@@ -46,6 +46,9 @@ MAX_COST_RATIO = 0.9
 PEGGED = 0.98
 """CPU use from here on may hide a need for more (methods §3.2b)."""
 
+HALF_FULL = 0.5
+"""What CPUs are taken to do between bursts where no samples without bursts tell it."""
+
 _RETIRED = {"nv", "ncs_v2", "nds", "ndrs", "nc", "ncr", "ncrs_v2"}
 
 
@@ -80,9 +83,7 @@ def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
     ratio = then.vcpus / now.vcpus
     mean = min(mean, at_work.mean)
     if ratio >= 1:
-        at_times = float(at_work.minutes[SHARES >= PEGGED].sum() / at_work.minutes.sum())
-        # A sample whose maximum is full was full for no more of it than its average says.
-        pegged = at_times * mean / at_work.mean if at_times else 0.0
+        at_times, pegged = _pegged(at_work, mean)
         return Stretch(
             best=1 - at_times * (1 - 1 / ratio),
             likely=1 - pegged * (1 - hidden(ratio, most=LARGEST_VCPUS / now.vcpus)),
@@ -95,6 +96,26 @@ def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
     fits = float(np.average(np.minimum(SHARES, ratio), weights=at_work.minutes))
     best = 1 + max(0.0, mean - fits) / ratio
     return Stretch(best=min(best, likely), likely=likely, worst=worst)
+
+
+def _pegged(at_work: Histogram, mean: float) -> tuple[float, float]:
+    """Return the share of samples that were full at their maximum, and the time that was full.
+
+    Averages are taken for the same share of every maximum. A full sample was full for what its
+    average has beyond the level between: half of the CPUs, or that of samples that never were
+    where these are most. A few among full ones are at the cap themselves, but for noise.
+    """
+    full = SHARES >= PEGGED
+    at_times = float(at_work.minutes[full].sum() / at_work.minutes.sum())
+    if not at_times:
+        return 0.0, 0.0
+    averages = SHARES * mean / at_work.mean
+    level = float(np.average(averages[full], weights=at_work.minutes[full]))
+    between = HALF_FULL
+    if at_times < HALF_FULL:
+        others = float(np.average(averages[~full], weights=at_work.minutes[~full]))
+        between = max(between, others)
+    return at_times, at_times * max(0.0, level - between) / (1 - between)
 
 
 def hidden(ratio: float, *, most: float) -> float:

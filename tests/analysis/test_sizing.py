@@ -65,12 +65,34 @@ def test_what_pegged_cpus_hide_is_the_mean_over_needs_of_every_scale(
     )
 
 
-def test_a_sample_that_was_full_for_half_of_it_is_pegged_for_half_of_it() -> None:
-    # On twice the CPUs that half takes 0.548 of its time; at best all of the sample half of it.
-    found = stretch(replace(use(cpu=1.0), cpu_mean=0.5), HALF, BIG)
+def test_a_full_sample_was_full_for_what_its_average_has_beyond_the_level_between() -> None:
+    # 0.8 with full bursts: (0.8 − 0.5) / 0.5 of the time; at 0.5 nothing says that it was for long.
+    for mean, pegged in ((0.8, 0.6), (0.5, 0.0), (0.3, 0.0)):
+        found = stretch(replace(use(cpu=1.0), cpu_mean=mean), HALF, BIG)
+        assert found is not None
+        assert found.likely == pytest.approx(1 - pegged * (1 - hidden(2, most=24)))
+        assert (found.best, found.worst) == (0.5, 1.0)
+
+
+def test_spread_around_a_steady_level_is_hardly_a_need_for_more() -> None:
+    # Of five maxima three are 0.9 and two are 1, around averages of 0.81 and 0.90: full for
+    # (0.9 − 0.81) / 0.19 of two fifths.
+    minutes = np.zeros(1001)
+    minutes[[900, 1000]] = 120.0, 80.0
+    at_work = replace(use(), cpu=Histogram(minutes=minutes), cpu_mean=0.846, busy_minutes=200)
+    found = stretch(at_work, HALF, BIG)
     assert found is not None
-    assert found.likely == pytest.approx(1 - 0.5 * (1 - hidden(2, most=24)))
-    assert (found.best, found.worst) == (0.5, 1.0)
+    assert found.likely == pytest.approx(1 - 0.4 * 0.09 / 0.19 * (1 - hidden(2, most=24)))
+
+
+def test_a_few_samples_just_below_the_cap_tell_no_level_between() -> None:
+    minutes = np.zeros(1001)
+    minutes[[970, 1000]] = 1.0, 999.0
+    at_work = replace(use(), cpu=Histogram(minutes=minutes), cpu_mean=0.98, busy_minutes=1000)
+    found = stretch(at_work, HALF, BIG)
+    assert found is not None
+    # (0.98 − 0.5) / 0.5 of all time: 1 − 0.96 × 0.4517
+    assert found.likely == pytest.approx(0.566, abs=1e-3)
 
 
 def test_at_best_only_what_does_not_fit_is_made_up_for() -> None:
