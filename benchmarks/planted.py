@@ -18,6 +18,11 @@ the truth reaches ten there is nothing to be felt, and it counts for nothing. Ev
 chance, one or two in an estate, so no prediction of a single one can be right: what all estates
 together were told is held against all that came, by the central 95 % of a Poisson count (of twenty
 true predictions one falls outside), and what one makes wait against what it truly made wait.
+
+`coverage` is the share of P10–P90 that hold the four weeks to come, of findings that are unsure at
+all. One whose ends are the same amount is a statement and no interval: right or wrong to the cent,
+it says nothing of how wide an interval should be. Those are `certain`, and `certain_held` of them
+came out.
 """
 
 import argparse
@@ -91,6 +96,17 @@ class Row:
     waiting_minutes: tuple[float, float] | None = None
     stretch: tuple[float, float, float] | None = None
     """At best, at worst, and true."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether its promise has no width."""
+        return self.promised_per_month[1] - self.promised_per_month[0] < CENT
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise holds what came."""
+        low, high = self.promised_per_month
+        return low - CENT <= self.true_to_come_per_month <= high + CENT
 
     @property
     def right(self) -> bool:
@@ -390,12 +406,8 @@ def score_of(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:
     said, lost = sum(row.said for row in rows), sum(each.true for each in missed)
     priced = [row for row in right if row.said > 0]
     errors = np.array([row.said / row.true - 1 for row in priced if row.true > 0])
-    inside = [
-        row.promised_per_month[0] - CENT
-        <= row.true_to_come_per_month
-        <= row.promised_per_month[1] + CENT
-        for row in priced
-    ]
+    unsure = [row.kept for row in priced if not row.certain]
+    certain = [row.kept for row in priced if row.certain]
     good = sum(row.true for row in priced)
     return {
         "findings": len(rows),
@@ -410,7 +422,9 @@ def score_of(rows: Sequence[Row], missed: Sequence[Missed]) -> dict[str, Any]:
         "error_p50": _quantile(np.abs(errors), 0.5),
         "error_p90": _quantile(np.abs(errors), 0.9),
         "bias": _share(sum(r.said for r in priced) - good, good),
-        "coverage": _share(sum(inside), len(inside)),
+        "coverage": _share(sum(unsure), len(unsure)),
+        "certain": len(certain),
+        "certain_held": _share(sum(certain), len(certain)),
         "decoys": sum(row.decoy for row in rows),
         "memory_violations": sum(row.memory_violated for row in rows),
         **_felt_scores(priced),

@@ -73,10 +73,13 @@ class Faults(Serving):
         made = self.cluster(name, "Standard_NC6s_v3")
         need = Need(cpu=5.5, memory_gib=95, gpus=1, gpu_busy=0.8, gpu_memory_gib=12)
         self.office(made, need, minutes=(55, 65))
-        # Some before the look and some after it: what never happened yet nobody can find.
+        # Some before the look, as what never happened yet nobody can find; after it as chance has
+        # it at the same rate: the same number again would be kept to by no work.
         seen = self.seen_days
-        for days in (np.arange(9, seen - 1), np.arange(seen, self.days - 1)):
-            for day in self.rng.choice(days, 3, replace=False):
+        before, after = np.arange(9, seen - 1), np.arange(seen, self.days - 1)
+        to_come = min(after.size, int(self.rng.poisson(3 * after.size / before.size)))
+        for days, times in ((before, 3), (after, to_come)):
+            for day in self.rng.choice(days, times, replace=False):
                 at = START_UTC + timedelta(days=int(day), hours=20)
                 self.job(made, at, 36_000, need, fails=True)
         self.plant(made, ("job_without_time_limit",), exposes=("failed_work",))

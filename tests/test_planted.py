@@ -76,6 +76,14 @@ def test_scores_by_hand() -> None:
     assert scores["coverage"] == 0.5
 
 
+def test_a_promise_without_width_is_no_interval() -> None:
+    exact = replace(ROW, promised_per_month=(8.0, 8.0), true_to_come_per_month=8.004)
+    missed = replace(exact, true_to_come_per_month=8.02)
+    wide = replace(ROW, promised_per_month=(6.0, 8.0), true_to_come_per_month=9.0)
+    scores = score_of([exact, exact, missed, wide], [])
+    assert (scores["coverage"], scores["certain"], scores["certain_held"]) == (0.0, 3, 0.6667)
+
+
 def test_a_finding_on_a_decoy_is_never_right() -> None:
     assert not replace(ROW, planted=False, decoy=True).right
     assert not replace(ROW, planted=False, decoy=True, said=0.0, true=0.0, exposed=True).right

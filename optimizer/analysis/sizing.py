@@ -4,6 +4,7 @@ For training the target is the cost of a finished job, not utilisation (methods 
 costs R = (p′ ÷ p) × S of what it did, S being how much longer the work takes.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -13,7 +14,14 @@ from optimizer.analysis.use import SHARES, Histogram, Use
 from optimizer.catalogue import Size
 
 HEADROOM = 0.9
-"""θ: the share of a machine's CPU that work can really use (methods §3.2b)."""
+"""θ: the least share of a machine's CPU that work can really use (methods §3.2b)."""
+
+LIKELY_HEADROOM = (1 - HEADROOM) / math.log(1 / HEADROOM)
+"""θ where work can use any share from `HEADROOM` to all of a machine: 1 ÷ mean of 1/θ."""
+
+LARGEST_VCPUS = 96
+"""What the largest general-purpose sizes have, D96 of versions 3 to 5: as far as a hidden need is
+taken to reach."""
 
 BATCH_MEMORY = 0.8
 """The most of a target's memory that the peak may take: training and development (methods §12)."""
@@ -38,6 +46,9 @@ MAX_COST_RATIO = 0.9
 PEGGED = 0.98
 """CPU use from here on may hide a need for more (methods §3.2b)."""
 
+HALF_FULL = 0.5
+"""What CPUs are taken to do between bursts where no samples without bursts tell it."""
+
 _RETIRED = {"nv", "ncs_v2", "nds", "ndrs", "nc", "ncr", "ncrs_v2"}
 
 
@@ -48,7 +59,7 @@ class Stretch:
     best: float
     """Where work can use all of a machine's CPUs, and a pegged one as many more as it is given."""
     likely: float
-    """From the averages within samples; where CPUs were pegged, half-way to what is possible."""
+    """From the averages within samples; of pegged CPUs, the mean of what they may hide."""
     worst: float
     """From the maxima within samples, and as if no pegged CPU would use more."""
 
@@ -61,7 +72,8 @@ def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
 
     S = mean over minutes at work of max(1, u ÷ (κ θ)), κ the ratio of cores (methods §3.2b). The
     number of GPUs in use must fit; a GPU of another model is another question, as none here knows
-    its speed.
+    its speed. On a larger size, minutes with room take as long as they did, and pegged ones between
+    as long and 1 ÷ κ; see `hidden`.
     """
     at_work, mean = use.cpu_at_work, use.cpu_mean_at_work
     if at_work is None or mean is None:
@@ -69,20 +81,58 @@ def stretch(use: Use, now: Size, then: Size) -> Stretch | None:
     if then.gpus and then.gpu_model != now.gpu_model:
         return None
     ratio = then.vcpus / now.vcpus
-    averages = at_work.scaled_mean(min(mean, at_work.mean))
+    mean = min(mean, at_work.mean)
     if ratio >= 1:
-        pegged, at_times = (_pegged(use) for use in (averages, at_work))
+        at_times, pegged = _pegged(at_work, mean)
         return Stretch(
-            best=1 - at_times * (1 - 1 / ratio), likely=1 - pegged * (1 - ratio**-0.5), worst=1.0
+            best=1 - at_times * (1 - 1 / ratio),
+            likely=1 - pegged * (1 - hidden(ratio, most=LARGEST_VCPUS / now.vcpus)),
+            worst=1.0,
         )
+    averages = at_work.scaled_mean(mean)
     worst = _bottleneck(at_work, ratio * HEADROOM)
-    likely = min(_bottleneck(averages, ratio * HEADROOM), worst)
-    return Stretch(best=min(_bottleneck(averages, ratio), likely), likely=likely, worst=worst)
+    likely = min(_bottleneck(averages, ratio * LIKELY_HEADROOM), worst)
+    # Whatever the averages were, none exceeds its maximum: what does not fit is made up for later.
+    fits = float(np.average(np.minimum(SHARES, ratio), weights=at_work.minutes))
+    best = 1 + max(0.0, mean - fits) / ratio
+    return Stretch(best=min(best, likely), likely=likely, worst=worst)
 
 
-def _pegged(use: Histogram) -> float:
-    """Return the share of minutes in which all CPUs were in use."""
-    return float(use.minutes[SHARES >= PEGGED].sum() / use.minutes.sum())
+def _pegged(at_work: Histogram, mean: float) -> tuple[float, float]:
+    """Return the share of samples that were full at their maximum, and the time that was full.
+
+    Averages are taken for the same share of every maximum. A full sample was full for what its
+    average has beyond the level between: half of the CPUs, or that of samples that never were
+    where these are most. A few among full ones are at the cap themselves, but for noise.
+    """
+    full = SHARES >= PEGGED
+    at_times = float(at_work.minutes[full].sum() / at_work.minutes.sum())
+    if not at_times:
+        return 0.0, 0.0
+    averages = SHARES * mean / at_work.mean
+    level = float(np.average(averages[full], weights=at_work.minutes[full]))
+    between = HALF_FULL
+    if at_times < HALF_FULL:
+        others = float(np.average(averages[~full], weights=at_work.minutes[~full]))
+        between = max(between, others)
+    return at_times, at_times * max(0.0, level - between) / (1 - between)
+
+
+def hidden(ratio: float, *, most: float) -> float:
+    """Return how long a pegged minute likely takes with `ratio` times the CPUs.
+
+    A need of n times the CPUs there are would take max(1/n, 1/ratio). Use is censored at n = 1 and
+    says nothing of n beyond, so each doubling up to `most` is taken to be as likely as the other:
+    ln n is uniform, the prior of a quantity whose scale is not known. The mean over it is
+    (1 − 1/ratio) ÷ ln most + (1 − ln ratio ÷ ln most) ÷ ratio.
+
+    >>> round(hidden(2, most=24), 3), hidden(1, most=24), round(hidden(2, most=2), 3)
+    (0.548, 1.0, 0.721)
+    """
+    reach = math.log(max(ratio, most))
+    if reach <= 0:
+        return 1.0
+    return (1 - 1 / ratio) / reach + (1 - math.log(ratio) / reach) / ratio
 
 
 def _bottleneck(use: Histogram, limit: float) -> float:

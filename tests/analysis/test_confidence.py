@@ -42,6 +42,39 @@ def test_the_interval_holds_eight_in_ten_months_to_come() -> None:
     assert 0.70 <= held / 300 <= 0.88
 
 
+WEEK = [9.0, 8.0, 10.0, 7.0, 6.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("days", [21, 28, 33])
+def test_equal_weeks_leave_nothing_to_doubt(days: int) -> None:
+    # The odd days of a longer month fall on days that the calendar tells.
+    estimate = next_month(np.resize(WEEK, days), days_per_month=730 / 24)
+    assert estimate.p10 == pytest.approx(estimate.p50)
+    assert estimate.p90 == pytest.approx(estimate.p50)
+
+
+def test_the_interval_of_a_working_week_holds_four_weeks_to_come_four_times_in_five() -> None:
+    rng = np.random.default_rng(11)
+    working = np.arange(56) % 7 < 5
+    held = 0
+    for _ in range(400):
+        days = np.where(working, rng.normal(10.0, 1.0, 56), 2.0)
+        estimate = next_month(days[:28], days_per_month=730 / 24)
+        held += estimate.p10 <= days[28:].mean() * 730 / 24 <= estimate.p90
+    assert 0.74 <= held / 400 <= 0.86
+
+
+def test_where_no_day_loses_no_month_does() -> None:
+    # Three hung jobs in one week of four: perhaps none in the next ones, and never a loss.
+    rare = np.zeros(28)
+    rare[[3, 4, 5]] = 10.0
+    estimate = next_month(rare, days_per_month=28)
+    assert estimate.p10 == 0.0
+    assert estimate.p50 == pytest.approx(30.0)
+    rare[20] = -1.0
+    assert next_month(rare, days_per_month=28).p10 < 0.0
+
+
 def test_calibration_of_a_replay_that_is_a_tenth_short() -> None:
     bill, replay = np.asarray([10.0, 20.0]), np.asarray([9.0, 18.0])
     calibration = calibrate(bill, replay, basis=Basis.EFFECTIVE)

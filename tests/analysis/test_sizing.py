@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.analysis.sizing import memory_fits, similar, stretch
+from optimizer.analysis.sizing import hidden, memory_fits, similar, stretch
 from optimizer.analysis.use import Histogram
 from optimizer.catalogue import Size, snapshot
 from tests.analysis.builders import use
@@ -50,7 +50,70 @@ def test_at_best_all_cpus_can_be_used_and_pegged_ones_give_way() -> None:
     larger = stretch(use(cpu=1.0), HALF, BIG)
     assert larger is not None
     assert (larger.best, larger.worst) == (0.5, 1.0)
-    assert larger.likely == pytest.approx(0.5**0.5)
+    # Between twice as fast and as fast as now: 0.5 / ln 24 + (1 − ln 2 / ln 24) / 2.
+    assert larger.likely == pytest.approx(0.5483, abs=1e-4)
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(2.0, 24.0), (4.0, 12.0), (1.5, 1.5), (3.0, 2.0)])
+def test_what_pegged_cpus_hide_is_the_mean_over_needs_of_every_scale(
+    ratio: float, most: float
+) -> None:
+    # No need is beyond `most`, unless the machine that is asked for is.
+    needs = np.exp(np.linspace(0, np.log(max(ratio, most)), 200_001))
+    assert hidden(ratio, most=most) == pytest.approx(
+        np.maximum(1 / needs, 1 / ratio).mean(), abs=1e-5
+    )
+
+
+def test_a_full_sample_was_full_for_what_its_average_has_beyond_the_level_between() -> None:
+    # 0.8 with full bursts: (0.8 − 0.5) / 0.5 of the time; at 0.5 nothing says that it was for long.
+    for mean, pegged in ((0.8, 0.6), (0.5, 0.0), (0.3, 0.0)):
+        found = stretch(replace(use(cpu=1.0), cpu_mean=mean), HALF, BIG)
+        assert found is not None
+        assert found.likely == pytest.approx(1 - pegged * (1 - hidden(2, most=24)))
+        assert (found.best, found.worst) == (0.5, 1.0)
+
+
+def test_spread_around_a_steady_level_is_hardly_a_need_for_more() -> None:
+    # Of five maxima three are 0.9 and two are 1, around averages of 0.81 and 0.90: full for
+    # (0.9 − 0.81) / 0.19 of two fifths.
+    minutes = np.zeros(1001)
+    minutes[[900, 1000]] = 120.0, 80.0
+    at_work = replace(use(), cpu=Histogram(minutes=minutes), cpu_mean=0.846, busy_minutes=200)
+    found = stretch(at_work, HALF, BIG)
+    assert found is not None
+    assert found.likely == pytest.approx(1 - 0.4 * 0.09 / 0.19 * (1 - hidden(2, most=24)))
+
+
+def test_a_few_samples_just_below_the_cap_tell_no_level_between() -> None:
+    minutes = np.zeros(1001)
+    minutes[[970, 1000]] = 1.0, 999.0
+    at_work = replace(use(), cpu=Histogram(minutes=minutes), cpu_mean=0.98, busy_minutes=1000)
+    found = stretch(at_work, HALF, BIG)
+    assert found is not None
+    # (0.98 − 0.5) / 0.5 of all time: 1 − 0.96 × 0.4517
+    assert found.likely == pytest.approx(0.566, abs=1e-3)
+
+
+def test_at_best_only_what_does_not_fit_is_made_up_for() -> None:
+    # 0.2 in half of the minutes and 0.9 in the other half; half the CPUs hold 0.2 and 0.5 of them.
+    minutes = np.zeros(1001)
+    minutes[[200, 900]] = 100.0
+    at_work = replace(use(), cpu=Histogram(minutes=minutes), cpu_mean=0.55, busy_minutes=200)
+    found = stretch(at_work, BIG, HALF)
+    assert found is not None
+    assert found.best == pytest.approx(1 + (0.55 - 0.35) / 0.5)
+    # Averages below their maxima leave room: 0.45 are 0.10 more than what fits for sure.
+    lower = stretch(replace(at_work, cpu_mean=0.45), BIG, HALF)
+    assert lower is not None
+    assert lower.best == pytest.approx(1 + (0.45 - 0.35) / 0.5)
+
+
+def test_likely_work_uses_between_nine_tenths_and_all_of_a_machine() -> None:
+    # 0.54 of 8 CPUs are 1.08 of 4; the mean of 1/θ from 0.9 to 1 is ln(1/0.9) / 0.1 = 1.0536.
+    found = stretch(use(cpu=0.54), BIG, HALF)
+    assert found is not None
+    assert found.likely == pytest.approx(1.08 * 1.0536, abs=1e-4)
 
 
 @given(st.floats(0, 1000), st.floats(0, 1))
