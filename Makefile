@@ -45,9 +45,10 @@ browser:
 		DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium fonts-dejavu-core \
 			>/dev/null; }
 
-# In the order of the files: the longest stand early, so that no worker ends long after the other.
+# What the tests of a file share is set up once, on one worker. Files go in their order, not by their
+# number of tests: the longest stand early, so that no worker ends long after the other.
 test: $(READY) browser check
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 screenshots: $(READY) browser
 	$(BIN)/python -m tests.browser.screenshots build/screenshots

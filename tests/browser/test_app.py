@@ -15,7 +15,7 @@ from tests.browser.driving import PAGES, go
 from tests.browser.example_analysis import HOSTILE_OWNER
 
 # One process for all: they share an estate, what was collected from it, and a browser.
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 ROW_PIXELS = 35
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Estate
 from tests.browser.driving import go, run, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 RULE = {"OPTIMIZER_REQUIRE_APPROVAL": "true"}
 

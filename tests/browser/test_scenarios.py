@@ -9,7 +9,7 @@ from optimizer.report.words import count, interval, money
 from tests.browser.conftest import Estate
 from tests.browser.driving import go
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
