@@ -312,6 +312,7 @@ def _cluster_case(
         features=seen,
         levels=levels,
         physics=physics,
+        estate_starts=starts_seen,
         rate=rate,
         rates=priced,
         calibration=_calibration(cost, as_was, rate.basis),

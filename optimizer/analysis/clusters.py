@@ -86,6 +86,8 @@ class ClusterCase(Case[ClusterSettings]):
     """Sizes that Azure offers here, and whether as low priority too; None: not known."""
     evictions: EvictionRate = field(default_factory=EvictionRate)
     """Of low-priority nodes of this estate."""
+    estate_starts: Starts | None = None
+    """Of all clusters of the estate; None: its own are all there are."""
     _cut: dict[tuple[ClusterSettings, _End], Levels] = field(
         init=False, repr=False, default_factory=dict
     )
@@ -291,8 +293,17 @@ class ClusterCase(Case[ClusterSettings]):
             levels,
             settings,
             was_cold=None if self._scales_as_now(settings) else _is_cold(levels, self.settings),
-            wait_seconds=self.physics.wait_seconds,
+            wait_seconds=self._wait_seconds(settings),
         )
+
+    def _wait_seconds(self, settings: ClusterSettings) -> float:
+        """Return how long a job waits for a cold start of as many nodes as `settings` give it."""
+        usual = self.physics.wait_seconds
+        if settings.spread == 1:
+            return usual
+        own = starts_of(self.features.preparing)
+        wait = _usual_wait(self.levels_under(settings), own, self.estate_starts or own)
+        return usual if wait is None else wait
 
     def _scales_as_now(self, settings: ClusterSettings) -> bool:
         now = self.settings
@@ -304,16 +315,17 @@ class ClusterCase(Case[ClusterSettings]):
         Where nodes come when they would under today's minimum and idle time, jobs waited as they
         were seen to, and anything beside changes that; else each start takes as long as is usual.
         """
-        now, wait = self.settings, self.physics.wait_seconds
+        now = self.settings
         cold = self._cold_starts(settings)
         scaled_as_now = replace(settings, min_nodes=now.min_nodes, idle_seconds=now.idle_seconds)
-        waited = occasions(cold) * wait
+        waited = occasions(cold) * self._wait_seconds(settings)
         seen = starts_of(self.features.preparing).seconds
         if seen.size < MIN_SEEN or len(self.features.policies) > 1:
             return waited
         if not np.array_equal(cold, self._cold_starts(scaled_as_now)):
             return waited
-        return waited + float(seen.sum()) - occasions(self._cold_starts(now)) * wait
+        expected = occasions(self._cold_starts(now)) * self._wait_seconds(now)
+        return waited + float(seen.sum()) - expected
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""

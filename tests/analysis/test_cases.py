@@ -15,6 +15,7 @@ from optimizer.analysis.confidence import last_place
 from optimizer.analysis.joint import estimate
 from optimizer.analysis.replay import paid_by
 from optimizer.analysis.starting import Starts, starts_of, together
+from optimizer.analysis.work import anonymous
 from tests.analysis import builders
 
 DAYS = 14
@@ -103,6 +104,22 @@ def test_where_none_of_its_nodes_is_kept_a_job_of_three_waits_for_three() -> Non
     fitted = fit_physics(case.features, case.levels, None, usual_seconds=240.0, usual=usual)
     # All three take three minutes in one case of eight.
     assert fitted.wait_seconds == pytest.approx(180 / 8 + 300 * 7 / 8)
+
+
+def test_smaller_nodes_in_place_of_one_are_waited_for_until_the_last() -> None:
+    # An hour on one node a day, or half an hour on two; single nodes took three minutes or five,
+    # so that of two the slower takes three in one case of four.
+    day = [1.0] * 60 + [0.0] * 1380
+    start = np.arange(DAYS) * 86_400
+    runs = anonymous(start, start + 3_600, np.ones(DAYS, np.int64))
+    case = replace(
+        builders.cluster(day * DAYS, start_minutes=4, runs=runs),
+        estate_starts=Starts(nodes=np.ones(10, np.int64), seconds=np.repeat([180.0, 300.0], 5)),
+    )
+    effects = case.effects(replace(case.settings, spread=2), case.settings)
+    months = DAYS * 24 / 730
+    assert effects.extra_restarts_per_month == pytest.approx(DAYS / months)
+    assert effects.extra_waiting_minutes_per_month == pytest.approx(DAYS * (4.5 - 4) / months)
 
 
 def test_work_that_waits_ends_later_and_shortens_the_pause_behind_it() -> None:
