@@ -1,7 +1,7 @@
 """A compute instance: what idle shutdown, schedules and another machine would have cost it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -39,6 +39,8 @@ IDLE_SHUTDOWN_MINUTES = (15, 30, 60, 120, 180, 240)
 """Idle shutdowns that are ever proposed; Azure takes 15 minutes to 3 days (methods §1.3)."""
 
 MINUTE = timedelta(minutes=1)
+WEEK = timedelta(weeks=1)
+MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,8 @@ class InstanceCase(Case[InstanceSettings]):
         held = np.full(gaps.start.size, blocked)
         shut = gaps.minutes
         if limit is not None:
-            shut = np.minimum(gaps.minutes, limit + round(self.habits.delay_minutes))
+            left = limit + round(self.habits.delay_minutes) - self._minutes_before_window()
+            shut = np.minimum(gaps.minutes, np.maximum(left, 0))
         kept = gaps.minutes
         for since, until, past in _in_force(features):
             if past.idle_shutdown_minutes is None:
@@ -173,12 +176,31 @@ class InstanceCase(Case[InstanceSettings]):
         )
 
     def _minutes_to_stop(self, stops: Sequence[StopTime]) -> Ints:
-        """Return how long after its start each gap meets a scheduled stop; its length at most."""
+        """Return how long after its start each gap meets a scheduled stop; its length at most.
+
+        0 where a stop before the window had met it already.
+        """
         gaps = self.features.gaps
-        at = np.append(stop_minutes(stops, self.window), np.iinfo(np.int64).max)
-        following = at[np.searchsorted(at, gaps.start)]
-        minutes: Ints = np.minimum(following, gaps.start + gaps.minutes) - gaps.start
+        earlier = replace(self.window, start_utc=self.window.start_utc - WEEK)
+        at = stop_minutes(stops, earlier) - MINUTES_PER_WEEK
+        at = np.append(at, np.iinfo(np.int64).max)
+        following = at[np.searchsorted(at, gaps.start - self._minutes_before_window())]
+        minutes: Ints = np.clip(following - gaps.start, 0, gaps.minutes)
         return minutes
+
+    def _minutes_before_window(self) -> Ints:
+        """Return how long each gap had lasted when the window began: 0 but for one that was open.
+
+        When that one began nobody saw. It is taken for as old as the gap of the same hour a week
+        later was then, as people's weeks are alike.
+        """
+        gaps = self.features.gaps
+        lasted = np.zeros(gaps.start.size, dtype=np.int64)
+        if gaps.start.size and gaps.start[0] == 0:
+            alike = np.searchsorted(gaps.start, MINUTES_PER_WEEK, side="right") - 1
+            if gaps.start[alike] + gaps.minutes[alike] > MINUTES_PER_WEEK:
+                lasted[0] = MINUTES_PER_WEEK - gaps.start[alike]
+        return lasted
 
     def restarts(self, settings: InstanceSettings) -> float:
         """Return how often somebody would have had to start it again, in expectation."""

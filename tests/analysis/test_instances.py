@@ -38,6 +38,28 @@ def test_a_scheduled_stop_ends_a_pause_whatever_kernels_are_open() -> None:
     assert case.restarts(after) == pytest.approx(10)  # all ten stops are followed by use
 
 
+def test_a_pause_that_was_open_when_the_window_began_is_as_old_as_that_of_a_week_later() -> None:
+    case = instance(USED_TILL_NOON * 14)
+    # It lasted since noon of Sunday, so that a shutdown after an hour, or a stop at six, had ended
+    # it before midnight: Monday costs what every day does.
+    for after in (
+        InstanceSettings(idle_shutdown_minutes=60),
+        InstanceSettings(
+            idle_shutdown_minutes=None,
+            stops=(StopTime(days=(*WEEKDAYS, "Saturday", "Sunday"), hour=18),),
+        ),
+    ):
+        hours = case.hours(after)
+        assert hours == pytest.approx(np.full(14, hours[1]))
+    # Thirteen hours are longer than it had lasted: the last of them is paid on Monday.
+    long = case.hours(InstanceSettings(idle_shutdown_minutes=13 * 60))
+    assert long[0] == pytest.approx(1 + 0.05 + 4 + 12)
+    assert long[1] == pytest.approx(1 + 0.05 + 4 + 12)
+    # Of less than a week nothing tells: it is taken to have begun with the window.
+    few = instance(USED_TILL_NOON * 5).hours(InstanceSettings(idle_shutdown_minutes=60))
+    assert few[0] == pytest.approx(1 + 0.05 + 4 + 1)
+
+
 def test_idle_shutdown_and_schedule_save_what_either_would() -> None:
     case = instance(USED_TILL_NOON * 14)
     shut = InstanceSettings(idle_shutdown_minutes=60)
