@@ -47,7 +47,8 @@ PEGGED = 0.98
 """CPU use from here on may hide a need for more (methods §3.2b)."""
 
 HALF_FULL = 0.5
-"""What CPUs are taken to do between bursts where no samples without bursts tell it."""
+"""What CPUs are taken to do between bursts; and the share of samples that must be full before any
+time is taken to be."""
 
 _RETIRED = {"nv", "ncs_v2", "nds", "ndrs", "nc", "ncr", "ncrs_v2"}
 
@@ -102,20 +103,16 @@ def _pegged(at_work: Histogram, mean: float) -> tuple[float, float]:
     """Return the share of samples that were full at their maximum, and the time that was full.
 
     Averages are taken for the same share of every maximum. A full sample was full for what its
-    average has beyond the level between: half of the CPUs, or that of samples that never were
-    where these are most. A few among full ones are at the cap themselves, but for noise.
+    average has beyond half of the CPUs, which is the level between bursts. Where fewer than half
+    are full these are the bursts of work that has room: no time of it is taken to be full.
     """
     full = SHARES >= PEGGED
     at_times = float(at_work.minutes[full].sum() / at_work.minutes.sum())
-    if not at_times:
-        return 0.0, 0.0
-    averages = SHARES * mean / at_work.mean
-    level = float(np.average(averages[full], weights=at_work.minutes[full]))
-    between = HALF_FULL
     if at_times < HALF_FULL:
-        others = float(np.average(averages[~full], weights=at_work.minutes[~full]))
-        between = max(between, others)
-    return at_times, at_times * max(0.0, level - between) / (1 - between)
+        return at_times, 0.0
+    averages = SHARES[full] * mean / at_work.mean
+    level = float(np.average(averages, weights=at_work.minutes[full]))
+    return at_times, at_times * max(0.0, level - HALF_FULL) / (1 - HALF_FULL)
 
 
 def hidden(ratio: float, *, most: float) -> float:
