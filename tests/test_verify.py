@@ -269,6 +269,29 @@ def test_a_price_cut_is_price_and_no_saving() -> None:
     assert claim.parts_per_month.price < -100
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_price_cut_of_addresses_is_no_saving_where_amounts_are_told(told: bool) -> None:  # noqa: FBT001
+    # One load balancer day and night, as two nodes are kept before and since; from the change on
+    # everything costs a fifth less.
+    days, old = BEFORE + 31, {"max_nodes": 100}
+    case = with_document(cluster(SHIFT * days, min_nodes=2, max_nodes=10), MAX_NODES, 10)
+    billed = bill_of(case, old, days=days, rates=(3.0, 2.4)) + [
+        replace(
+            line(number, 24.0, (0.5, 0.4)[number >= BEFORE], component="load_balancer"),
+            units=24.0 if told else None,
+        )
+        for number in range(days)
+    ]
+    made = change(MAX_NODES, 100, 10)
+    baseline: Any = frozen(case, billed, old, [made])
+    baseline[made.resource_id.lower()]["standing_per_day"] = 12.0
+    (claim,) = verify(estate([case], billed, days=days), [(made, baseline)], currency="USD").claims
+    assert claim.measured_per_month is not None
+    # 24 h × 0.1 a day, at machine prices a fifth lower, pass for a saving where nothing tells.
+    mistaken = 0.0 if told else 24 * 0.1 * MONTH * 0.8
+    assert claim.measured_per_month.mid == pytest.approx(mistaken, abs=0.005)
+
+
 def test_days_until_it_settles_count_for_neither_side() -> None:
     _, _, case = verified(BEFORE + 31)
     lines = bill_of(case, {"min_nodes": 2}, days=BEFORE + 31)

@@ -84,6 +84,8 @@ class CostLine:
     currency: str
     pricing_model: str | None
     """OnDemand, Spot, Reservation or SavingsPlan."""
+    units: float | None = None
+    """Of everything but virtual machines, as its meter counts; None where it is not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -702,6 +704,7 @@ def _cost_line(row: Mapping[Any, Any]) -> CostLine:
         attribution=Attribution(value["attribution"]) if named else None,
         currency=str(value["currency"]),
         pricing_model=_text(value["pricing_model"]),
+        units=value["quantity"] if value["component"] != "vm" else None,
     )
 
 

@@ -6,7 +6,7 @@ Each step is what it adds to those before it, so that together they are the chan
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from itertools import pairwise
@@ -19,6 +19,7 @@ from optimizer.analysis.case import CannotAssessError, Case
 from optimizer.analysis.clusters import ClusterCase
 from optimizer.analysis.confidence import Floats, block_days, block_means, few_blocks
 from optimizer.analysis.deployments import DeploymentCase, demand_of
+from optimizer.analysis.features import CostLine
 from optimizer.analysis.instances import InstanceCase
 from optimizer.analysis.joint import DAYS_PER_MONTH, overlaid
 from optimizer.analysis.replay import Physics, cut_into_levels
@@ -126,9 +127,12 @@ class Billing:
     def __init__(self, bill: Bill) -> None:
         """Sort the lines once."""
         self._lines: dict[str, dict[date, list[float]]] = defaultdict(dict)
+        self._beside: dict[str, list[CostLine]] = defaultdict(list)
         for line in bill.lines:
             if line.resource_id is None:
                 continue
+            if line.component != "vm":
+                self._beside[line.resource_id].append(line)
             day = self._lines[line.resource_id].setdefault(line.day, [0.0, 0.0, 0.0])
             if line.component == "vm":
                 day[0] += line.cost
@@ -142,6 +146,32 @@ class Billing:
         rows = np.array([known.get(day, (0.0, 0.0, 0.0)) for day in days], dtype=np.float64)
         cost, hours, beside = rows.reshape(-1, 3).T
         return Billed(cost=cost, hours=hours, beside=beside)
+
+    def beside_at_prices_of(
+        self, resource_id: str, before: Collection[date], days: Collection[date]
+    ) -> float:
+        """Return the mean daily cost in `days` of what is no machine, at the prices of `before`.
+
+        What has no amounts, or was not there before, counts as it was billed.
+        """
+        known = self._beside.get(resource_id, [])
+        price = _price_by_component(line for line in known if line.day in before)
+        total = 0.0
+        for line in known:
+            if line.day in days:
+                told = line.component in price and line.units is not None
+                total += price[line.component] * (line.units or 0.0) if told else line.cost
+        return total / len(days)
+
+
+def _price_by_component(lines: Iterable[CostLine]) -> dict[str, float]:
+    """Return what a unit of each component cost; none of one whose amounts are not all told."""
+    cost: dict[str, float] = defaultdict(float)
+    units: dict[str, float] = defaultdict(float)
+    for line in lines:
+        cost[line.component] += line.cost
+        units[line.component] += np.nan if line.units is None else line.units
+    return {name: cost[name] / units[name] for name in cost if units[name] > 0}
 
 
 def replayed(
@@ -188,16 +218,21 @@ def replayed(
     now = sum((_at_rate(bill, rate) for bill, rate in zip(bills, rates, strict=True)), 0.0)
     since = sum(float(bill.cost.mean()) for bill in bills)
     beside = sum(float(bill.beside.mean()) for bill in bills)
+    computes = (case,) if replacement is None else (case, replacement)
+    beside_now = sum(
+        billing.beside_at_prices_of(each.resource.resource_id, set(frozen.dates), set(days))
+        for each in computes
+    )
     beside_old = frozen.standing_per_day * _presence(case, old, frozen.dates, days)
     if replacement is not None or not isinstance(case, ClusterCase):
-        beside_old = beside
+        beside_old = beside_now
     replay = float(hours.mean()) * frozen.rate_per_hour
     chain = _chain(case, old, changes, days) if replacement is None else None
     least, most = _unsure(case, old, days, frozen)
     return Account(
         before=float(np.mean(frozen.billed_cost)) + frozen.standing_per_day,
         old=k * replay + beside_old,
-        now=now + beside,
+        now=now + beside_now,
         since=since + beside,
         price=since / now if now > 0 else 1.0,
         least=least * k,
