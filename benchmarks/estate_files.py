@@ -75,6 +75,7 @@ REQUESTS = pa.schema(
 
 PATH_OF_SETTING = {
     "min_nodes": "properties.properties.scaleSettings.minNodeCount",
+    "max_nodes": "properties.properties.scaleSettings.maxNodeCount",
     "idle_seconds": "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown",
     "idle_shutdown": "properties.properties.idleTimeBeforeShutdown",
 }
@@ -84,6 +85,7 @@ class Settings(TypedDict, total=False):
     """What a copied estate sets differently; a key left out stays as it is."""
 
     min_nodes: int
+    max_nodes: int
     idle_seconds: int
     idle_shutdown: str | None
     """ISO 8601, such as PT60M; None: it never stops by itself."""
