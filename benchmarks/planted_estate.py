@@ -136,7 +136,7 @@ class Faults(Serving):
 
     def memory_reserved(self, name: str) -> None:
         """Make a cluster whose framework takes all memory of its GPUs, which compute by half."""
-        made = self.cluster(name, "Standard_NC24s_v3")
+        made = self.cluster(name, "Standard_NC24s_v3", idle_minutes=2)
         need = Need(cpu=14, memory_gib=300, gpus=4, gpu_busy=0.5, gpu_memory_gib=15.9)
         self.office(made, need)
         self.plant(made, (), why="Its framework takes all memory of the GPUs beforehand.")

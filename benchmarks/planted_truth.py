@@ -23,6 +23,9 @@ from optimizer.emulator.serving import erlang_c, offered_load
 from optimizer.emulator.world import World
 from optimizer.units import seconds_from_iso, utc
 
+THROWS = 8
+"""Plays that an expectation is the mean of."""
+
 Arm = dict[str, Any]
 
 
@@ -78,6 +81,24 @@ class Player:
             seen=_costs(world, *self._window),
             to_come=_costs(world, now, now + timedelta(days=DAYS_TO_COME)),
             felt={key: _felt(world, key, first, last) for key in wanted},
+        )
+
+    def throws(self, estate: Estate, key: str) -> tuple[Felt, ...]:
+        """Return what is felt of one compute under several throws of the emulator's dice.
+
+        They tell how long an allocation takes, and when a low-priority node is taken away.
+        """
+        mine = alone(estate, key)
+        seeds = range(mine.manifest["seed"] + 1, mine.manifest["seed"] + 1 + THROWS)
+        first, last = (round(moment.timestamp()) for moment in self._window)
+        return tuple(
+            _felt(
+                self.world(replace(mine, manifest={**mine.manifest, "seed": seed})),
+                key,
+                first,
+                last,
+            )
+            for seed in seeds
         )
 
     def world(self, estate: Estate) -> World:

@@ -110,6 +110,19 @@ def test_many_may_be_first_at_once(ledger_url: str) -> None:
     assert Ledger(ledger_url).check().entries == 16
 
 
+def test_a_new_file_that_another_program_is_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as threads:
+        runs = threads.submit(Ledger(f"sqlite:///{path}").runs)
+        with pytest.raises(TimeoutError):  # neither an answer nor an error while it is being made
+            runs.result(timeout=1)
+        other.rollback()
+        assert runs.result() == ()
+    other.close()
+
+
 def test_the_latest_snooze_of_a_finding_holds_until_it_ends(ledger: Ledger) -> None:
     week = Snooze(
         finding_id="f1", author="ana", reason="migrating", until_utc=NOW_UTC + timedelta(days=7)

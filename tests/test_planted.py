@@ -14,9 +14,10 @@ from benchmarks.planted_commitments import Commitments, Reserved, Unused, unused
 from benchmarks.planted_estate import Faults, planted
 from benchmarks.planted_maker import SEEN_DAYS, START_UTC, Need
 from benchmarks.planted_pools import Families, saved
-from benchmarks.planted_truth import Player, alone, changed, exposed, mended
+from benchmarks.planted_truth import THROWS, Player, alone, changed, exposed, mended
 from optimizer.analysis.detectors import load_detectors
 from optimizer.emulator import arm
+from optimizer.units import utc
 
 ROW = Row(
     seed=1,
@@ -112,19 +113,32 @@ def test_little_said_or_little_true_is_held_against_ten() -> None:
     assert waiting((-10.0, 2.0)) == 1.2
 
 
-def test_evictions_are_held_against_their_sum() -> None:
+def test_evictions_are_held_against_their_sum_over_all_throws() -> None:
     batch = replace(ROW, detector="dedicated_batch")
     rows = [
-        replace(batch, restarts=(1.0, 0.0), waiting_minutes=(12.0, 0.0)),
-        replace(batch, restarts=(3.0, 5.0), waiting_minutes=(36.0, 50.0)),
+        replace(batch, restarts_expected=(1.0, 0.0), waiting_expected=(12.0, 0.0)),
+        replace(batch, restarts_expected=(3.0, 5.0), waiting_expected=(36.0, 50.0)),
     ]
     scores = score_of(rows, [])
-    assert scores["restarts_error_p90"] is None
-    # Of four, Poisson's central 95 % are one to eight. Twelve minutes each were ten.
+    assert scores["restarts_expected_error_p90"] is None
+    # Of 32 in eight throws, Poisson's central 95 % are 22 to 44. Twelve minutes each were ten.
     assert (scores["evictions"], scores["evictions_held"]) == ([4.0, 5.0], True)
     assert scores["waiting_each_error"] == 0.2
-    many = [replace(batch, restarts=(4.0, 9.0), waiting_minutes=(1.0, 1.0))]
+    many = [replace(batch, restarts_expected=(4.0, 5.6), waiting_expected=(1.0, 1.0))]
     assert not score_of(many, [])["evictions_held"]
+
+
+def test_what_is_expected_is_the_mean_of_plays_under_other_dice(tmp_path: Path) -> None:
+    made = planted(7)
+    key = next(p.resource_id for p in made.plants if "dedicated_batch" in p.detectors)
+    now = utc(made.estate.manifest["now_utc"])
+    player = Player(tmp_path, (now - timedelta(days=28), now))
+    before = player.throws(made.estate, key)
+    assert len(before) == THROWS
+    assert len({felt.starts for felt in before}) == 1, "dedicated nodes are never taken away"
+    assert len({felt.waiting_minutes for felt in before}) == THROWS, "allocation is chance"
+    low = player.throws(mended(made.estate, {key: {"vmPriority": "LowPriority"}}), key)
+    assert sum(felt.starts for felt in low) > sum(felt.starts for felt in before)
 
 
 def test_wilsons_bound_and_regret_by_hand() -> None:

@@ -146,10 +146,25 @@ class SqliteFile:
 
 
 def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None:
-    # WAL lets the app read while the command line writes; FULL puts an intent on disk before Azure
-    # hears of it.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+    # An intent is on disk before Azure hears of it.
+    connection.execute("PRAGMA synchronous = FULL")
+    # The app reads while the command line writes. SQLite does not wait for another program that
+    # turns the same new file to WAL at this moment; at the begin of a write it does.
+    for _ in range(_OTHERS_THAT_MAKE_IT):
+        try:
+            connection.execute(_WRITE_AHEAD)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return
+    connection.execute(_WRITE_AHEAD)
+
+
+_WRITE_AHEAD = "PRAGMA journal_mode = WAL"
+_OTHERS_THAT_MAKE_IT = 8
 
 
 class PostgresDatabase:
