@@ -3,8 +3,12 @@
     python -m benchmarks.closed_loop ESTATE [--scenario balanced] [--days 28] [--work DIR]
 
 The product is driven as a user would: through its command line, against emulators reached over
-HTTPS. Three of them play the same estate: one is changed by `apply`, one keeps the old settings,
-and one had the recommended settings from the first day.
+HTTPS. Two of them play the same estate: one is changed by `apply`, one keeps the old settings. What
+replay says of each finding alone, of those that are applied and of all at once is held against
+the bill of the estate that had the changes from the first day (`benchmarks.truth`).
+
+A cluster that is made anew saves when people send their jobs to it, and nobody does so here: such
+findings are replayed, but not applied.
 """
 
 import argparse
@@ -25,9 +29,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from benchmarks.estate_files import PATH_OF_SETTING, Settings, copy_with_settings, write_json
+from benchmarks.estate_files import read_estate, write_json
+from benchmarks.truth import Judge, Replayed, all_changed
 from optimizer.errors import OptimizerError
-from optimizer.units import HOURS_PER_MONTH, iso_utc, seconds_from_iso, utc
+from optimizer.units import HOURS_PER_MONTH, iso_utc, utc
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -89,6 +94,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alone(Replayed):
+    """One finding, played by itself."""
+
+    compute: str
+    detector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
     """How the findings compare with what was planted, as `compute detector`."""
 
@@ -104,6 +117,10 @@ class Loop:
 
     rows: tuple[Row, ...]
     """One for each compute that the plan changes, largest saving first."""
+    alone: tuple[Alone, ...]
+    """One for each finding that saves something, most first."""
+    together: tuple[float, float]
+    """What all of them save at once over the window: said and true."""
     planted: Planted | None
     """None: the estate has no `truth.json`."""
     found_again: tuple[str, ...]
@@ -248,6 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OptimizerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    print(table_of_each(loop.alone))
+    said, true = loop.together
+    print(f"All at once: {said:,.0f} / {true:,.0f}, {_percent(_error(said, true))}.\n")
     print(table(loop.rows))
     if loop.planted:
         print(
@@ -274,9 +294,12 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
         optimizer("collect")
         findings = json.loads(optimizer("findings", "--json"))
         optimizer("plan", "--scenario", scenario, "--out", str(plan_file))
-        plan = json.loads(plan_file.read_text())
-        if not plan["steps"]:
+        chosen = in_place(json.loads(plan_file.read_text())["steps"])
+        if not chosen:
             raise LoopError(f"the plan for {estate} changes nothing, so there is nothing to verify")
+        picked = (word for each in chosen for word in ("--finding", each))
+        optimizer("plan", *picked, "--out", str(plan_file))
+        plan = json.loads(plan_file.read_text())
         steps = len(plan["steps"])
         optimizer("apply", str(plan_file), "--yes", "--max-steps", str(steps))
         applied.advance(24 * days)
@@ -288,21 +311,17 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
     with emulator(estate) as old:
         old.advance(24 * days)
         unchanged = _Truth.after(old, days, reported)
-        observed = utc(findings["window"]["start_utc"]), utc(findings["window"]["end_utc"])
-        spent = old.bill(*observed)
-    copy = work / "recommended_from_the_start"
-    copy_with_settings(estate, copy, settings_of(plan["steps"]))
-    with emulator(copy) as recommended:
-        would_have_spent = recommended.bill(*observed)
-    observed_months = (observed[1] - observed[0]) / timedelta(hours=HOURS_PER_MONTH)
+    judge = Judge.of(read_estate(estate), findings, work, throws=False)
+    applied_only = [each for each in judge.saving if each["id"] in chosen]
+    would_have_spent = judge.play(all_changed(judge.estate, applied_only)).seen
     rows = [
         _row(
             resource_id,
             [step for step in plan["steps"] if step["resource_id"] == resource_id],
             findings=findings["findings"],
             claims=[c for c in verified["claims"] if c["resource_id"] == resource_id],
-            observed_months=observed_months,
-            spent=spent.get(resource_id.lower(), 0.0),
+            observed_months=judge.months,
+            spent=judge.before.seen.get(resource_id.lower(), 0.0),
             would_have_spent=would_have_spent.get(resource_id.lower(), 0.0),
             true_per_month=unchanged.less(truth, resource_id.lower()),
         )
@@ -317,6 +336,18 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
     truth_file = estate / "truth.json"
     return Loop(
         rows=tuple(sorted(rows, key=lambda row: -row.true_per_month)),
+        alone=tuple(
+            Alone(
+                compute=finding["resource_id"].rpartition("/")[2],
+                detector=finding["detector"],
+                **asdict(judge.replayed(finding)),
+            )
+            for finding in judge.saving
+        ),
+        together=(
+            findings["totals"]["saving_per_month"]["p50"] * judge.months,
+            judge.together(),
+        ),
         planted=(
             compare(findings["findings"], json.loads(truth_file.read_text()))
             if truth_file.exists()
@@ -338,21 +369,47 @@ def compare(findings: Sequence[Mapping[str, Any]], truth: Mapping[str, Any]) -> 
     )
 
 
-def settings_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Settings]:
-    """Return what the steps of a plan set, as a copied estate takes it.
+def in_place(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the findings of a plan that need no new compute, in its order."""
+    anew = {each for step in steps if step["how"] == "recreate" for each in step["finding_ids"]}
+    ids = dict.fromkeys(each for step in steps for each in step["finding_ids"])
+    return [each for each in ids if each not in anew]
 
-    Raises:
-        LoopError: a step changes a setting that no copy can hold.
-    """
-    name_of = {path: name for name, path in PATH_OF_SETTING.items()}
-    chosen: dict[str, dict[str, Any]] = {}
-    for step in steps:
-        if step["setting"] not in name_of:
-            raise LoopError(f"no estate can be copied with another {step['setting']}")
-        name = name_of[step["setting"]]
-        value = seconds_from_iso(step["after"]) if name == "idle_seconds" else step["after"]
-        chosen.setdefault(step["resource_id"], {})[name] = value
-    return {resource_id: Settings(**settings) for resource_id, settings in chosen.items()}  # type: ignore[typeddict-item]
+
+def table_of_each(rows: Sequence[Alone]) -> str:
+    """Return what each finding would have saved and cost, as a Markdown table."""
+    titles = (
+        "compute",
+        "finding",
+        "replayed / true over the window",
+        "error",
+        "restarts",
+        "waiting minutes",
+        "stretch",
+    )
+    lines = [
+        f"| {' | '.join(titles)} |",
+        f"|{'---|' * len(titles)}",
+    ]
+    for row in rows:
+        felt = (
+            "–" if pair is None else f"{pair[0]:,.0f} / {pair[1]:,.0f}"
+            for pair in (row.restarts, row.waiting_minutes)
+        )
+        best_worst = "–"
+        if row.stretch:
+            best, worst, true = row.stretch
+            best_worst = f"{best:.2f} to {worst:.2f} / {true:.2f}"
+        cells = (
+            row.compute,
+            row.detector,
+            f"{row.said:,.0f} / {row.true:,.0f}",
+            _percent(_error(row.said, row.true)),
+            *felt,
+            best_worst,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -6,8 +6,7 @@ per node; GPU memory is per GPU, in a job's need as in a price row.
 
 import csv
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import compute as pc
 from pyarrow import parquet
 
 from optimizer.errors import EstateError
@@ -196,24 +196,25 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def copy_with_settings(folder: Path, out: Path, settings: Mapping[str, Settings]) -> None:
-    """Copy an estate folder with only these settings changed, as if they had always stood so.
-
-    Resource ids are compared without regard to case. Later changes of the same settings are
-    dropped, and so is the truth, which no longer holds.
+def read_estate(folder: Path) -> Estate:
+    """Return what `write_estate` wrote.
 
     Raises:
-        EstateError: a resource id is not in the estate, or the target is not empty.
+        EstateError: settings change while the estate is played, which no `Estate` can hold.
     """
-    if out.exists() and any(out.iterdir()):
-        raise EstateError(f"{out} is not empty; name a new folder for the copy")
-    changed = with_settings(json.loads((folder / "resources.json").read_text()), settings)
-    shutil.copytree(
-        folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("truth.json", "__pycache__")
+    if (folder / "changes.csv").exists():
+        raise EstateError(f"{folder} has a changes.csv, so its settings are not those of one day")
+    asked = folder / "requests.parquet"
+    with (folder / "prices.csv").open(newline="") as file:
+        prices = tuple(map(_price, csv.DictReader(file)))
+    return Estate(
+        manifest=json.loads((folder / "estate.json").read_text()),
+        resources=json.loads((folder / "resources.json").read_text()),
+        jobs=[Job(**row) for row in _rows(folder / "jobs.parquet")],
+        sessions=[Session(**row) for row in _rows(folder / "sessions.parquet")],
+        prices=prices,
+        traffic=tuple(_traffic(parquet.read_table(asked))) if asked.exists() else (),
     )
-    write_json(out / "resources.json", changed)
-    if (out / "changes.csv").exists():
-        _drop_changes(out / "changes.csv", settings)
 
 
 def with_settings(
@@ -490,6 +491,39 @@ def _asked(traffic: Traffic) -> pa.Table:
     return pa.table(columns).cast(REQUESTS)
 
 
+def _traffic(rows: pa.Table) -> Iterator[Traffic]:
+    for resource_id in pc.unique(rows["resource_id"]).to_pylist():
+        mine = rows.filter(pc.equal(rows["resource_id"], resource_id))
+        minutes = mine["minute_utc"].to_numpy().astype("datetime64[m]").astype(np.int64)
+        per_minute = np.zeros(int(minutes[-1] - minutes[0]) + 1)
+        per_minute[minutes - minutes[0]] = mine["requests_per_minute"].to_numpy()
+        yield Traffic(
+            resource_id=resource_id,
+            start_utc=mine["minute_utc"][0].as_py(),
+            per_minute=per_minute,
+            service_ms=mine["service_ms"][0].as_py(),
+        )
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield rows without what they leave open, which has a default."""
+    for row in parquet.read_table(path).to_pylist():
+        yield {name: value for name, value in row.items() if value is not None}
+
+
+def _price(row: Mapping[str, str]) -> Price:
+    typed: dict[str, Any] = {
+        name: as_type(row[name]) if row[name] else None for name, as_type in _TYPES_OF_PRICE.items()
+    }
+    return Price(**typed)
+
+
+_TYPES_OF_PRICE: dict[str, Callable[[str], Any]] = {
+    field.name: field.type if field.type in {str, int} else float  # what may be left open is money
+    for field in fields(Price)
+}
+
+
 def _write_table(path: Path, rows: Iterable[Job] | Iterable[Session], schema: pa.Schema) -> None:
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     parquet.write_table(table, path, compression="zstd", compression_level=19)
@@ -503,17 +537,3 @@ def _set(document: dict[str, Any], path: str, value: object) -> None:
         document.pop(last, None)
     else:
         document[last] = value
-
-
-def _drop_changes(path: Path, settings: Mapping[str, Settings]) -> None:
-    dropped = {
-        (resource_id.lower(), PATH_OF_SETTING[name])
-        for resource_id, chosen in settings.items()
-        for name in chosen
-    }
-    with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
-    at = {name: header.index(name) for name in ("resource_id", "path")}
-    kept = [row for row in rows if (row[at["resource_id"]].lower(), row[at["path"]]) not in dropped]
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *kept])

@@ -20,7 +20,7 @@ How long an allocation takes and when a low-priority node is taken away is chanc
 of a single play can be right: of a few minutes of waiting, or of one or two evictions, most is
 luck. `restarts_error_p90` and `waiting_error_p90` are of the one play that is billed; those of
 `expected` hold the same figures against the mean of several throws of the dice
-(`planted_truth.THROWS`). Of evictions all estates count together, by the central 95 % of a Poisson
+(`truth.THROWS`). Of evictions all estates count together, by the central 95 % of a Poisson
 count over all throws (of twenty true predictions one falls outside), and what one makes wait is
 held against what it truly made wait.
 
@@ -36,7 +36,7 @@ import math
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,30 +45,18 @@ import numpy as np
 from scipy.stats import poisson
 
 from benchmarks.closed_loop import RESULTS, Cli, emulator
-from benchmarks.estate_files import Estate, write_estate
+from benchmarks.estate_files import write_estate
 from benchmarks.planted_commitments import DETECTOR as UNDERUSED
 from benchmarks.planted_commitments import Commitments, Unused, judged_commitments
 from benchmarks.planted_estate import planted
-from benchmarks.planted_maker import DAYS_TO_COME, Plant, Planted
+from benchmarks.planted_maker import Plant, Planted
 from benchmarks.planted_pools import DETECTOR as UNCOVERED
 from benchmarks.planted_pools import Bought, Pools, judged_pools
-from benchmarks.planted_truth import (
-    THROWS,
-    Felt,
-    Played,
-    Player,
-    changed,
-    exposed,
-    mended,
-    violates,
-)
+from benchmarks.truth import THROWS, Judge, Replayed, exposed, mended
 from optimizer.errors import OptimizerError
-from optimizer.units import HOURS_PER_MONTH, utc
 
 CONFIRMED = 0.8
 """Share of a saving that the bill must confirm where the fault was not planted."""
-
-AFTER_OTHERS = "once the other changes"
 
 FEW = 10
 """Restarts, or minutes of waiting in the window, of fewer than which a share says nothing."""
@@ -86,17 +74,10 @@ ONE_SIDED_95 = 1.6448536269514722
 """Quantile of the normal distribution."""
 
 Arm = dict[str, Any]
-_Change = tuple[Felt, Felt | None]
-"""What is felt of a compute before and after; None: it is gone."""
-
-_COUNTS: dict[str, Callable[[Felt], float]] = {
-    "restarts": lambda each: each.starts,
-    "waiting_minutes": lambda each: each.waiting_minutes,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Replayed):
     """One finding and what was true of it. Money is over the window that was seen."""
 
     seed: int
@@ -104,22 +85,10 @@ class Row:
     detector: str
     planted: bool
     decoy: bool
-    said: float
-    true: float
     promised_per_month: tuple[float, float]
     """P10 and P90."""
-    true_to_come_per_month: float
-    memory_violated: bool = False
     exposed: bool | None = None
     """Of what saves nothing by itself: whether it is true all the same."""
-    restarts: tuple[float, float] | None = None
-    """Said and true in the window, extra; None: not said, or nothing tells it."""
-    waiting_minutes: tuple[float, float] | None = None
-    restarts_expected: tuple[float, float] | None = None
-    """Said, and the mean of what is true under several throws of the dice."""
-    waiting_expected: tuple[float, float] | None = None
-    stretch: tuple[float, float, float] | None = None
-    """At best, at worst, and true."""
 
     @property
     def certain(self) -> bool:
@@ -254,39 +223,23 @@ def judged(seed: int, folder: Path) -> Judged:
         if not (folder / "home" / "lake").exists():
             cli("collect")
         said = json.loads(cli("findings", "--json"))
-    window = utc(said["window"]["start_utc"]), utc(said["window"]["end_utc"])
-    months = (window[1] - window[0]).total_seconds() / 3600 / HOURS_PER_MONTH
-    play = Player(folder, window)
-    before = play(made.estate)
-    findings = said["findings"]
-    saving = [f for f in findings if f["saving_per_month"]["p50"] > 0]
-    judge = _Judge(seed=seed, made=made, saving=saving, play=play, before=before, months=months)
-    rows = [judge.row(finding) for finding in findings]
-    together = made.estate
-    for finding in saving:
-        together = changed(together, finding)
+    judge = Judge.of(made.estate, said, folder)
+    planter = _Planter(seed=seed, made=made, judge=judge)
+    rows = [planter.row(finding) for finding in said["findings"]]
     return Judged(
         rows=tuple(rows),
-        missed=tuple(judge.missed(rows)),
-        joint=(
-            said["totals"]["saving_per_month"]["p50"] * months,
-            before.total - play(together).total,
-        ),
+        missed=tuple(planter.missed(rows)),
+        joint=(said["totals"]["saving_per_month"]["p50"] * judge.months, judge.together()),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judge:
-    """Holds findings of one estate against its truth."""
+class _Planter:
+    """Holds findings of one estate against what was planted."""
 
     seed: int
     made: Planted
-    saving: Sequence[Arm]
-    """The findings that save something."""
-    play: Player
-    before: Played
-    months: float
-    """The window's length."""
+    judge: Judge
 
     def row(self, finding: Arm) -> Row:
         """Return one finding and what was true of it."""
@@ -301,50 +254,11 @@ class _Judge:
             "decoy": not plant.detectors and not plant.exposes,
             "promised_per_month": (promised["p10"], promised["p90"]),
         }
-        if finding not in self.saving:
+        if finding not in self.judge.saving:
             documents = [d for d in self.made.estate.resources if d["id"].lower() == key]
-            shown = exposed(detector, self.before.felt[key], documents)
+            shown = exposed(detector, self.judge.before.felt[key], documents)
             return Row(**told, said=0.0, true=0.0, true_to_come_per_month=0.0, exposed=bool(shown))
-        base, was = self.made.estate, self.before
-        if any(AFTER_OTHERS in note for note in finding["pillar_notes"]):
-            for other in self.saving:
-                if other["resource_id"] == key and other["id"] != finding["id"]:
-                    base = changed(base, other)
-            was = self.play(base, key)
-        mended_base = changed(base, finding)
-        after = self.play(mended_base, key)
-        to_come = was.to_come.get(key, 0.0) - after.to_come.get(key, 0.0)
-        felt = was.felt[key], after.felt.get(key)
-        # Nothing of a deployment is left to chance.
-        by_chance = felt[1] is not None and "/computes/" in key
-        thrown = self._throws(key, base, mended_base) if by_chance else [felt]
-        return Row(
-            **told,
-            said=float(finding["evidence"]["saving_over_window"]),
-            true=was.seen.get(key, 0.0) - after.seen.get(key, 0.0),
-            true_to_come_per_month=to_come * HOURS_PER_MONTH / (DAYS_TO_COME * 24),
-            memory_violated=violates(self.made.estate, finding),
-            restarts=self._extra(finding, "restarts", [felt]),
-            waiting_minutes=self._extra(finding, "waiting_minutes", [felt]),
-            restarts_expected=self._extra(finding, "restarts", thrown),
-            waiting_expected=self._extra(finding, "waiting_minutes", thrown),
-            stretch=_stretch(finding, felt),
-        )
-
-    def _throws(self, key: str, before: Estate, after: Estate) -> Sequence[_Change]:
-        """Return what changes for a compute under each throw of the dice."""
-        return list(zip(self.play.throws(before, key), self.play.throws(after, key), strict=True))
-
-    def _extra(
-        self, finding: Arm, what: str, changes: Sequence[_Change]
-    ) -> tuple[float, float] | None:
-        """Return what was said of an effect in the window, and its mean over some plays."""
-        said = finding["effects"][f"extra_{what}_per_month"]
-        if said is None or any(after is None for _, after in changes):
-            return None
-        count = _COUNTS[what]
-        true = [count(after) - count(before) for before, after in changes if after is not None]
-        return said * self.months, float(np.mean(true))
+        return Row(**told, **asdict(self.judge.replayed(finding)))
 
     def missed(self, rows: Sequence[Row]) -> Iterable[Missed]:
         """Yield the faults that no row names, and what their mending would have saved."""
@@ -363,22 +277,11 @@ class _Judge:
                     yield Missed(seed=self.seed, resource=short, detectors=(detector,), true=0.0)
 
     def _lost(self, plant: Plant) -> float:
+        key, before = plant.resource_id, self.judge.before
         if not plant.mended:
-            return self.before.seen.get(plant.resource_id, 0.0)
-        after = self.play(
-            mended(self.made.estate, {plant.resource_id: plant.mended}), plant.resource_id
-        )
-        key = plant.resource_id
-        return self.before.seen.get(key, 0.0) - after.seen.get(key, 0.0)
-
-
-def _stretch(finding: Arm, felt: tuple[Felt, Felt | None]) -> tuple[float, float, float] | None:
-    """Return how much longer work takes, at best, at worst and truly, where the size changes."""
-    told = [finding["evidence"].get(f"runtime_stretch_at_{end}") for end in ("best", "worst")]
-    if None in told or felt[1] is None or not felt[0].run_hours:
-        return None
-    nodes = finding["evidence"].get("nodes_for_one", 1)
-    return told[0], told[1], felt[1].run_hours * nodes / felt[0].run_hours
+            return before.seen.get(key, 0.0)
+        after = self.judge.play(mended(self.made.estate, {key: plant.mended}), key)
+        return before.seen.get(key, 0.0) - after.seen.get(key, 0.0)
 
 
 # -- scores ----------------------------------------------------------------------------------------

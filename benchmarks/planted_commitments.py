@@ -14,7 +14,6 @@ from typing import Any
 from benchmarks.closed_loop import Cli, emulator
 from benchmarks.estate_files import write_estate
 from benchmarks.planted_maker import (
-    DAYS_TO_COME,
     REGION,
     SEEN_DAYS,
     START_UTC,
@@ -23,7 +22,7 @@ from benchmarks.planted_maker import (
     Need,
     Planted,
 )
-from benchmarks.planted_truth import Player
+from benchmarks.truth import DAYS_TO_COME, Player
 from optimizer.emulator.world import World
 from optimizer.units import HOURS_PER_MONTH, iso_utc, utc
 

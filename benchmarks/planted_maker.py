@@ -21,13 +21,13 @@ from benchmarks.estate_files import (
     instance_document,
     workspace_document,
 )
+from benchmarks.truth import DAYS_TO_COME
 from optimizer.units import iso_utc
 
 START_UTC = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday."""
 
 SEEN_DAYS = 35
-DAYS_TO_COME = 28
 DAYS = SEEN_DAYS + DAYS_TO_COME
 REGION = "westeurope"
 CREATED_UTC = START_UTC - timedelta(days=60)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from benchmarks.closed_loop import Cli, emulator
 from benchmarks.estate_files import write_estate
-from benchmarks.planted_maker import DAYS_TO_COME, PRICES, START_UTC, Maker, Need, Planted
-from benchmarks.planted_truth import Player, changed
+from benchmarks.planted_maker import PRICES, START_UTC, Maker, Need, Planted
+from benchmarks.truth import DAYS_TO_COME, Player, changed
 from optimizer.emulator import arm, billing
 from optimizer.emulator.world import World
 from optimizer.units import HOURS_PER_MONTH, utc

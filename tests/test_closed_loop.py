@@ -1,8 +1,15 @@
 import pytest
 
-from benchmarks.closed_loop import Interval, LoopError, Planted, Row, compare, settings_of, table
-
-SCALE = "properties.properties.scaleSettings"
+from benchmarks.closed_loop import (
+    Alone,
+    Interval,
+    Planted,
+    Row,
+    compare,
+    in_place,
+    table,
+    table_of_each,
+)
 
 
 def row(**what: object) -> Row:
@@ -43,29 +50,29 @@ def test_the_table_says_what_held() -> None:
     assert lines[-1].startswith("Of 1 computes the promise held for 1; of 1 measured")
 
 
-def test_the_steps_of_a_plan_become_the_settings_of_a_copy() -> None:
-    steps: list[dict[str, object]] = [
-        {"resource_id": "/red", "setting": f"{SCALE}.minNodeCount", "after": 0},
-        {
-            "resource_id": "/red",
-            "setting": f"{SCALE}.nodeIdleTimeBeforeScaleDown",
-            "after": "PT10M",
-        },
-        {
-            "resource_id": "/ci",
-            "setting": "properties.properties.idleTimeBeforeShutdown",
-            "after": "PT60M",
-        },
+def test_the_table_of_each_finding_says_what_it_does_alone() -> None:
+    each = Alone(
+        compute="red",
+        detector="undersized_sku",
+        said=95.0,
+        true=100.0,
+        true_to_come_per_month=0.0,
+        restarts=(2.0, 3.0),
+        stretch=(0.5, 1.0, 0.6),
+    )
+    assert table_of_each([each]).splitlines()[2] == (
+        "| red | undersized_sku | 95 / 100 | -5.0% | 2 / 3 | – | 0.50 to 1.00 / 0.60 |"
+    )
+
+
+def test_findings_that_need_a_new_compute_are_not_applied() -> None:
+    steps = [
+        {"how": "patch", "finding_ids": ["least", "idle"]},
+        {"how": "recreate", "finding_ids": ["low"]},
+        {"how": "patch", "finding_ids": ["low"]},
+        {"how": "patch", "finding_ids": ["idle"]},
     ]
-    assert settings_of(steps) == {
-        "/red": {"min_nodes": 0, "idle_seconds": 600},
-        "/ci": {"idle_shutdown": "PT60M"},
-    }
-
-
-def test_a_step_that_no_copy_can_hold_stops_the_loop() -> None:
-    with pytest.raises(LoopError, match="another tags"):
-        settings_of([{"resource_id": "/red", "setting": "tags", "after": {}}])
+    assert in_place(steps) == ["least", "idle"]
 
 
 def test_findings_are_held_against_what_was_planted() -> None:

@@ -14,7 +14,7 @@ from benchmarks.planted_commitments import Commitments, Reserved, Unused, unused
 from benchmarks.planted_estate import Faults, planted
 from benchmarks.planted_maker import SEEN_DAYS, START_UTC, Need
 from benchmarks.planted_pools import Families, saved
-from benchmarks.planted_truth import THROWS, Player, alone, changed, exposed, mended
+from benchmarks.truth import THROWS, Player, alone, changed, exposed, mended
 from optimizer.analysis.detectors import load_detectors
 from optimizer.emulator import arm
 from optimizer.units import utc

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.estate_files import copy_with_settings
+from benchmarks.estate_files import read_estate, with_settings, write_estate
 from benchmarks.trace_estate import main, peak_nodes
 from optimizer.errors import EstateError
 
@@ -145,27 +145,19 @@ def test_options_that_cannot_be_met_are_refused(
     assert sentence in capsys.readouterr().err
 
 
-def test_a_copy_differs_in_the_named_settings_only(estate: Path, tmp_path: Path) -> None:
-    red = str(resources(estate)["red"]["id"])
-    copy_with_settings(
-        estate, tmp_path / "copy", {red.upper(): {"min_nodes": 0, "idle_seconds": 120}}
-    )
-    changed = {"maxNodeCount": 6, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT2M"}
-    assert scale_settings(tmp_path / "copy", "red") == changed
-    assert resources(tmp_path / "copy")["blue"] == resources(estate)["blue"]
-    assert (tmp_path / "copy/jobs.parquet").read_bytes() == (estate / "jobs.parquet").read_bytes()
+def test_what_was_written_is_read_again(estate: Path, tmp_path: Path) -> None:
+    write_estate(tmp_path / "again", read_estate(estate))
+    for name in ("estate.json", "resources.json", "jobs.parquet", "sessions.parquet"):
+        assert (tmp_path / "again" / name).read_bytes() == (estate / name).read_bytes(), name
+    assert read_estate(tmp_path / "again") == read_estate(estate)
 
 
-def test_a_copy_drops_later_changes_of_the_same_setting(estate: Path, tmp_path: Path) -> None:
-    red = str(resources(estate)["red"]["id"])
-    scale = "properties.properties.scaleSettings"
-    kept = f"2026-11-22T00:00:00Z,{red},{scale}.maxNodeCount,9\n"
-    dropped = f"2026-11-22T00:00:00Z,{red},{scale}.minNodeCount,1\n"
-    (estate / "changes.csv").write_text("at_utc,resource_id,path,value\n" + dropped + kept)
-    copy_with_settings(estate, tmp_path / "copy", {red: {"min_nodes": 0}})
-    assert (tmp_path / "copy/changes.csv").read_text() == "at_utc,resource_id,path,value\n" + kept
+def test_settings_that_change_later_are_refused(estate: Path) -> None:
+    (estate / "changes.csv").write_text("at_utc,resource_id,path,value\n")
+    with pytest.raises(EstateError, match=r"has a changes\.csv"):
+        read_estate(estate)
 
 
-def test_a_copy_of_an_unknown_resource_is_refused(estate: Path, tmp_path: Path) -> None:
+def test_settings_of_an_unknown_resource_are_refused() -> None:
     with pytest.raises(EstateError, match="holds no resource /nowhere"):
-        copy_with_settings(estate, tmp_path / "copy", {"/nowhere": {"min_nodes": 0}})
+        with_settings([], {"/nowhere": {"min_nodes": 0}})

@@ -22,7 +22,7 @@ from benchmarks.peers import advisor, krr, optscale
 from benchmarks.peers.machines import Advice, advice_of, machines_of
 from benchmarks.planted_estate import GPU_BUSY, planted
 from benchmarks.planted_maker import Planted
-from benchmarks.planted_truth import Player, changed
+from benchmarks.truth import Player, changed
 from optimizer.errors import OptimizerError
 from optimizer.units import HOURS_PER_MONTH, utc
 

@@ -1,12 +1,12 @@
-"""What is true of a planted estate: its bill, and what jobs and people felt, as the emulator knows.
+"""What is true of an estate: its bill, and what jobs and people felt, as the emulator knows.
 
 Nothing here knows the analysis: a finding's change is put into the estate's documents from the
-first day on, and the emulator plays it.
+first day on, and the emulator plays it. What was said of the finding is held against that.
 """
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,16 +15,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks.estate_files import Estate, autoscale_document, cpu_rule, write_estate
-from benchmarks.planted_maker import DAYS_TO_COME, PRICES
 from optimizer.emulator import arm
 from optimizer.emulator.estate import load_estate
 from optimizer.emulator.records import JobRecord
 from optimizer.emulator.serving import erlang_c, offered_load
 from optimizer.emulator.world import World
-from optimizer.units import seconds_from_iso, utc
+from optimizer.units import HOURS_PER_MONTH, seconds_from_iso, utc
+
+DAYS_TO_COME = 28
+"""Played after the days that were seen."""
 
 THROWS = 8
 """Plays that an expectation is the mean of."""
+
+AFTER_OTHERS = "once the other changes"
+"""What a finding says that only saves with the others on its compute in place."""
 
 Arm = dict[str, Any]
 
@@ -134,6 +139,123 @@ def _costs(world: World, start: datetime, end: datetime) -> dict[str, float]:
     return dict(costs)
 
 
+# -- what was said, and what was true --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What was said of one finding and what was true of it. Money is over the window seen."""
+
+    said: float
+    true: float
+    true_to_come_per_month: float
+    memory_violated: bool = False
+    restarts: tuple[float, float] | None = None
+    """Said and true in the window, extra; None: not said, or nothing tells it."""
+    waiting_minutes: tuple[float, float] | None = None
+    restarts_expected: tuple[float, float] | None = None
+    """Said, and the mean of what is true under several throws of the dice."""
+    waiting_expected: tuple[float, float] | None = None
+    stretch: tuple[float, float, float] | None = None
+    """At best, at worst, and true."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Holds findings of one estate against its truth."""
+
+    estate: Estate
+    saving: Sequence[Arm]
+    """The findings that save something."""
+    play: Player
+    before: Played
+    months: float
+    """The window's length."""
+    throws: bool = True
+    """Whether effects are held against a mean as well, which takes many plays."""
+
+    @classmethod
+    def of(cls, estate: Estate, said: Arm, folder: Path, *, throws: bool = True) -> "Judge":
+        """Return the judge of what `optimizer findings --json` says of an estate.
+
+        Args:
+            estate: as it stands.
+            said: the command's answer.
+            folder: where estates that are played are written to.
+            throws: whether effects are held against a mean as well.
+        """
+        window = utc(said["window"]["start_utc"]), utc(said["window"]["end_utc"])
+        play = Player(folder, window)
+        return cls(
+            estate=estate,
+            saving=[each for each in said["findings"] if each["saving_per_month"]["p50"] > 0],
+            play=play,
+            before=play(estate),
+            months=(window[1] - window[0]) / timedelta(hours=HOURS_PER_MONTH),
+            throws=throws,
+        )
+
+    def replayed(self, finding: Arm) -> Replayed:
+        """Return what was said of one finding, and what it does by itself."""
+        key = finding["resource_id"]
+        base, was = self.estate, self.before
+        if any(AFTER_OTHERS in note for note in finding["pillar_notes"]):
+            for other in self.saving:
+                if other["resource_id"] == key and other["id"] != finding["id"]:
+                    base = changed(base, other)
+            was = self.play(base, key)
+        with_it = changed(base, finding)
+        after = self.play(with_it, key)
+        to_come = was.to_come.get(key, 0.0) - after.to_come.get(key, 0.0)
+        felt = was.felt[key], after.felt.get(key)
+        thrown = [felt]
+        # Nothing of a deployment is left to chance.
+        if self.throws and felt[1] is not None and "/computes/" in key:
+            plays = self.play.throws(base, key), self.play.throws(with_it, key)
+            thrown = list(zip(*plays, strict=True))
+        return Replayed(
+            said=float(finding["evidence"]["saving_over_window"]),
+            true=was.seen.get(key, 0.0) - after.seen.get(key, 0.0),
+            true_to_come_per_month=to_come * HOURS_PER_MONTH / (DAYS_TO_COME * 24),
+            memory_violated=violates(self.estate, finding),
+            restarts=self._extra(finding, "restarts", [felt]),
+            waiting_minutes=self._extra(finding, "waiting_minutes", [felt]),
+            restarts_expected=self._extra(finding, "restarts", thrown),
+            waiting_expected=self._extra(finding, "waiting_minutes", thrown),
+            stretch=_stretch(finding, felt),
+        )
+
+    def together(self) -> float:
+        """Return what all findings that save something do save at once, in the window."""
+        return self.before.total - self.play(all_changed(self.estate, self.saving)).total
+
+    def _extra(
+        self, finding: Arm, what: str, changes: Sequence[tuple[Felt, Felt | None]]
+    ) -> tuple[float, float] | None:
+        """Return what was said of an effect in the window, and its mean over some plays."""
+        said = finding["effects"][f"extra_{what}_per_month"]
+        if said is None or any(after is None for _, after in changes):
+            return None
+        count = _COUNTS[what]
+        true = [count(after) - count(before) for before, after in changes if after is not None]
+        return said * self.months, float(np.mean(true))
+
+
+_COUNTS: dict[str, Callable[[Felt], float]] = {
+    "restarts": lambda each: each.starts,
+    "waiting_minutes": lambda each: each.waiting_minutes,
+}
+
+
+def _stretch(finding: Arm, felt: tuple[Felt, Felt | None]) -> tuple[float, float, float] | None:
+    """Return how much longer work takes, at best, at worst and truly, where the size changes."""
+    told = [finding["evidence"].get(f"runtime_stretch_at_{end}") for end in ("best", "worst")]
+    if None in told or felt[1] is None or not felt[0].run_hours:
+        return None
+    nodes = finding["evidence"].get("nodes_for_one", 1)
+    return told[0], told[1], felt[1].run_hours * nodes / felt[0].run_hours
+
+
 # -- what is felt ----------------------------------------------------------------------------------
 
 
@@ -241,6 +363,13 @@ def changed(estate: Estate, finding: Arm) -> Estate:  # noqa: PLR0911 - one for 
             return mended(estate, {key: {name: after}})
 
 
+def all_changed(estate: Estate, findings: Iterable[Arm]) -> Estate:
+    """Return the estate with the changes of some findings in place from the first day."""
+    for finding in findings:
+        estate = changed(estate, finding)
+    return estate
+
+
 def mended(estate: Estate, settings: Mapping[str, Mapping[str, Any]]) -> Estate:
     """Return the estate with settings of some resources changed, by their last name.
 
@@ -305,7 +434,7 @@ def _spread(estate: Estate, key: str, sku: str, nodes: int) -> Estate:
 
 def violates(estate: Estate, finding: Arm) -> bool:
     """Tell whether a proposed size has less memory than a job truly needs."""
-    size = next((p for p in PRICES if p.sku == finding["change"]["after"]), None)
+    size = next((p for p in estate.prices if p.sku == finding["change"]["after"]), None)
     return size is not None and any(
         job.memory_gib_needed > size.memory_gib
         or (job.gpus_needed > 0 and job.gpu_memory_gib_needed > size.gpu_memory_gib)
