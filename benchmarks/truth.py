@@ -5,6 +5,7 @@ first day on, and the emulator plays it. What was said of the finding is held ag
 """
 
 import copy
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,9 +72,9 @@ class Player:
 
     def __init__(self, folder: Path, window: tuple[datetime, datetime]) -> None:
         """Begin with a folder to write estates to, and the window that was seen."""
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._window = window
-        self._count = 0
 
     def __call__(self, estate: Estate, only: str | None = None) -> Played:
         """Return what an estate cost, or what one of its computes did: they share nothing."""
@@ -108,10 +109,9 @@ class Player:
 
     def world(self, estate: Estate) -> World:
         """Return an estate played to the end of the four weeks to come."""
-        self._count += 1
-        folder = self._folder / f"played-{self._count}"
-        write_estate(folder, estate)
-        world = World(load_estate(folder))
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            write_estate(Path(folder), estate)
+            world = World(load_estate(Path(folder)))
         world.advance(DAYS_TO_COME * 24)
         return world
 

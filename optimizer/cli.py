@@ -347,7 +347,7 @@ def plan(  # noqa: PLR0913 - each may be left to its default
         str,
         typer.Option(
             help="conservative (one click, low risk, saves even at P10), balanced (up to medium "
-            "risk), maximum, or best: the most saving within the limits below."
+            "risk, saves at P50), maximum, or best: the most saving within the limits below."
         ),
     ] = "balanced",
     finding: Annotated[

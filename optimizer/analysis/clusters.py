@@ -21,7 +21,6 @@ from optimizer.analysis.features import ClusterFeatures
 from optimizer.analysis.preemption import EvictionRate
 from optimizer.analysis.rates import Rate, Rates
 from optimizer.analysis.replay import (
-    Bools,
     Ints,
     Levels,
     Outcome,
@@ -35,6 +34,7 @@ from optimizer.analysis.result import Series
 from optimizer.analysis.sizing import SAME, Stretch, stretch
 from optimizer.analysis.starting import Starts, pace, starts_of
 from optimizer.analysis.use import Use
+from optimizer.analysis.waiting import cold_starts, jobs_at, together_at
 from optimizer.analysis.work import Runs, reshaped, spells
 from optimizer.catalogue import Size
 from optimizer.errors import PriceNotFoundError
@@ -58,9 +58,6 @@ DEFAULT_LEAVING_SECONDS = 0.0
 
 PRIOR_STARTS = 5.0
 """How many cold starts a day the default weighs as much as when the bill is asked."""
-
-ONE_JOB_SECONDS = 120
-"""Nodes that begin to work within it of each other are taken for those of one job."""
 
 MIN_SEEN = 3
 """Cold starts or releases from which on their mean length is believed."""
@@ -288,44 +285,27 @@ class ClusterCase(Case[ClusterSettings]):
         Demand as it was holds the waiting that there was: what waits longer ends later, and so much
         shorter is the pause behind it.
         """
-        levels = self.levels_under(settings)
         return cold_starts(
-            levels,
+            self.levels_under(settings),
             settings,
-            was_cold=None if self._scales_as_now(settings) else _is_cold(levels, self.settings),
-            wait_seconds=self._wait_seconds(settings),
+            was=None if self._scales_as_now(settings) else self.settings,
+            wait_seconds=self.physics.wait_seconds,
         )
-
-    def _wait_seconds(self, settings: ClusterSettings) -> float:
-        """Return how long a job waits for a cold start of as many nodes as `settings` give it."""
-        usual = self.physics.wait_seconds
-        if settings.spread == 1:
-            return usual
-        own = starts_of(self.features.preparing)
-        wait = _usual_wait(self.levels_under(settings), own, self.estate_starts or own)
-        return usual if wait is None else wait
 
     def _scales_as_now(self, settings: ClusterSettings) -> bool:
         now = self.settings
         return (settings.min_nodes, settings.idle_seconds) == (now.min_nodes, now.idle_seconds)
 
     def _waited_seconds(self, settings: ClusterSettings) -> float:
-        """Return how long jobs wait for cold starts.
-
-        Where nodes come when they would under today's minimum and idle time, jobs waited as they
-        were seen to, and anything beside changes that; else each start takes as long as is usual.
-        """
-        now = self.settings
+        """Return how long jobs wait for cold starts, each of which takes as long as is usual."""
         cold = self._cold_starts(settings)
-        scaled_as_now = replace(settings, min_nodes=now.min_nodes, idle_seconds=now.idle_seconds)
-        waited = occasions(cold) * self._wait_seconds(settings)
-        seen = starts_of(self.features.preparing).seconds
-        if seen.size < MIN_SEEN or len(self.features.policies) > 1:
-            return waited
-        if not np.array_equal(cold, self._cold_starts(scaled_as_now)):
-            return waited
-        expected = occasions(self._cold_starts(now)) * self._wait_seconds(now)
-        return waited + float(seen.sum()) - expected
+        jobs = jobs_at(cold, self.features.runs, spread=settings.spread)
+        nodes = np.maximum(np.rint(together_at(cold) / jobs).astype(np.int64), 1)
+        own = starts_of(self.features.preparing)
+        waits = _waits(nodes, jobs, own, self.estate_starts or own)
+        if waits is None:
+            waits = np.full(jobs.size, self.physics.wait_seconds)
+        return float((jobs * waits).sum())
 
     def _evictions(self, settings: ClusterSettings) -> float:
         """Return how many restarts by eviction are to be expected beside those there are."""
@@ -418,84 +398,6 @@ def replayed_as_was(
     return hours
 
 
-def cold_starts(
-    levels: Levels,
-    settings: ClusterSettings,
-    *,
-    was_cold: Bools | None = None,
-    wait_seconds: float = 0.0,
-) -> Ints:
-    """Return when nodes begin to work that had to be allocated, in seconds, level by level.
-
-    A pause as it was seen lasts until the next job had its node. The job itself came so much sooner
-    as it waited, and work before it that now waits, and did not, ends so much later: a node stays
-    for the job if what is left is no longer than the idle time.
-
-    Args:
-        levels: the demand.
-        settings: what decides how long nodes stay.
-        was_cold: the pauses that a cold start ended when demand was seen; None: as `settings` say.
-        wait_seconds: how long a job waits for a cold start.
-    """
-    cold = _is_cold(levels, settings)
-    if was_cold is not None and cold.size:
-        warm_only = levels.warm & levels.closed & (levels.level > settings.min_nodes)
-        earlier = np.diff(levels.level, prepend=0) == 0
-        waited_before = np.append(False, was_cold[:-1]) & earlier
-        left = levels.length - wait_seconds * (was_cold.astype(float) - waited_before)
-        after_warm = np.where(warm_only, left > settings.idle_seconds, cold)
-        after_cold = np.where(
-            warm_only & earlier, left - wait_seconds > settings.idle_seconds, after_warm
-        )
-        cold = _one_after_another(after_warm, after_cold)
-    moments: Ints = (levels.start + levels.length)[cold]
-    return moments
-
-
-def _is_cold(levels: Levels, settings: ClusterSettings) -> Bools:
-    """Tell which pauses end in a cold start, whatever waits."""
-    free = levels.level > settings.min_nodes
-    outlived = levels.warm & (levels.length > settings.idle_seconds)
-    cold: Bools = free & levels.closed & (outlived | ~levels.warm)
-    return cold
-
-
-def _one_after_another(after_false: Bools, after_true: Bools) -> Bools:
-    """Return flags each of which is the one or the other, by what the flag before it is.
-
-    True after False and False after True is all that depends on it. The first depends on nothing.
-
-    >>> after_false, after_true = np.array([[1, 1, 1, 0, 1], [1, 0, 0, 0, 0]], dtype=bool)
-    >>> _one_after_another(after_false, after_true).astype(int)
-    array([1, 0, 1, 0, 1])
-    """
-    place = np.arange(after_false.size)
-    last = np.maximum.accumulate(np.where(after_false == after_true, place, 0))
-    flags: Bools = after_false[last] ^ ((place - last) % 2 == 1)
-    return flags
-
-
-def occasions(moments: Ints) -> int:
-    """Return how many jobs waited for the nodes that began to work at these moments.
-
-    >>> occasions(np.array([0, 30, 60, 7200]))
-    2
-    """
-    return together_at(moments).size
-
-
-def together_at(moments: Ints) -> Ints:
-    """Return how many nodes began to work on each of the `occasions` of these moments.
-
-    >>> together_at(np.array([0, 30, 60, 7200])).tolist()
-    [3, 1]
-    """
-    ordered = np.sort(moments)
-    begins = np.flatnonzero(np.diff(ordered, prepend=-np.inf) > ONE_JOB_SECONDS)
-    nodes: Ints = np.diff(np.append(begins, ordered.size))
-    return nodes
-
-
 def usual_start(clusters: Sequence[tuple[ClusterFeatures, Levels]]) -> float:
     """Return how many seconds a cold start takes on this estate; the default where none was seen.
 
@@ -544,7 +446,7 @@ def fit_physics(
         float(np.nansum(features.preparing)) * 60 / starts if known else min(extra, usual_seconds)
     )
     own = starts_of(features.preparing)
-    wait = _usual_wait(levels, own, own if usual is None else usual)
+    wait = _usual_wait(_gangs(features.runs, levels), own, own if usual is None else usual)
     # A node that starts waits for the others of its job about as long as it took itself, at most;
     # what is paid beyond that is the idling of nodes that came too late.
     start = min(extra, 2 * alone)
@@ -558,16 +460,33 @@ def fit_physics(
     )
 
 
-def _usual_wait(levels: Levels, own: Starts, usual: Starts) -> float | None:
+def _usual_wait(gangs: Ints, own: Starts, usual: Starts) -> float | None:
     """Return how long a job of this cluster waits where none of its nodes is there.
 
     Until the last of them is, so it takes longer the more it wants. None: no start was seen.
+
+    Args:
+        gangs: the nodes of each job.
+        own: starts of the cluster.
+        usual: those of all the estate.
     """
+    waits = _waits(gangs, 1, own, usual)
+    return None if waits is None else float(waits.mean())
+
+
+def _waits(nodes: Ints, jobs: Ints | int, own: Starts, usual: Starts) -> Floats | None:
+    """Return how long jobs that want so many nodes each, some at once, wait; None: not known."""
     if usual.seconds.size < MIN_SEEN:
         return None
+    return pace(own, usual) * usual.waits(nodes, jobs)
+
+
+def _gangs(runs: Runs, levels: Levels) -> Ints:
+    """Return how many nodes each job wants; where none is known, those that begin together."""
+    if runs.start.size:
+        return runs.nodes
     every = cold_starts(levels, ClusterSettings(min_nodes=0, max_nodes=0, idle_seconds=0))
-    nodes = together_at(every) if every.size else np.ones(1, np.int64)
-    return pace(own, usual) * float(usual.waits(nodes).mean())
+    return together_at(every) if every.size else np.ones(1, np.int64)
 
 
 def _released_and_started(features: ClusterFeatures, levels: Levels) -> tuple[int, int]:

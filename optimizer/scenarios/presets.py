@@ -37,6 +37,9 @@ def _balanced(finding: Finding) -> str | None:
         return "risk is high"
     if finding.saving_per_month is None:
         return "no price is known"
+    if finding.saving_per_month.p50 <= 0:
+        # A limit on what could be spent holds work up on the day that needs more.
+        return "at P50 it saves nothing"
     return None
 
 
@@ -48,7 +51,7 @@ PRESETS: Mapping[str, Preset] = {
     "conservative": Preset(
         words="one click, low risk, saves even at P10", leaves_out=_conservative
     ),
-    "balanced": Preset(words="up to medium risk", leaves_out=_balanced),
+    "balanced": Preset(words="up to medium risk, saves at P50", leaves_out=_balanced),
     "maximum": Preset(words="everything that was found", leaves_out=_maximum),
 }
 

@@ -32,7 +32,7 @@ _SCENARIO, _PICKED = "scenario", "picked"
 _DEFAULT, _BY_HAND = "balanced", "by hand"
 _SCENARIOS = {
     "conservative": "One click, low risk, counted at P10.",
-    "balanced": "Up to medium risk, counted at P50.",
+    "balanced": "Up to medium risk, saves at P50.",
     "maximum": "Everything that was found.",
     _BY_HAND: "The findings you name.",
 }
