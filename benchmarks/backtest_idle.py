@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backtest_idle")
     parser.add_argument("traces", type=Path, help="the folder of the traces")
     parsed = parser.parse_args(arguments)
-    rows = list(judged(parsed.traces))
+    try:
+        rows = list(judged(parsed.traces))
+    except OSError as error:
+        parser.error(f"{parsed.traces} is not the folder of the traces: {error}")
     print(f"{'trace':<12}{'cluster':<12}{'restart':>8}{'chosen':>8}{'ratio':>8}", end="")
     print("".join(f"{minutes:>7} m" for minutes in FIXED_MINUTES))
     for row in rows:

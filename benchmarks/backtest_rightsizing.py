@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backtest_rightsizing")
     parser.add_argument("traces", type=Path, help="the folder of the utilisation series")
     parsed = parser.parse_args(arguments)
-    rows = list(judged(parsed.traces))
+    try:
+        rows = list(judged(parsed.traces))
+    except OSError as error:
+        parser.error(f"{parsed.traces} is not the folder of the utilisation series: {error}")
     summary = [
         summed([row for row in rows if (row.trace, row.rule) == key])
         for key in dict.fromkeys((row.trace, row.rule) for row in rows)

@@ -46,9 +46,11 @@ MAX_COST_RATIO = 0.9
 PEGGED = 0.98
 """CPU use from here on may hide a need for more (methods §3.2b)."""
 
-HALF_FULL = 0.5
-"""What CPUs are taken to do between bursts; and the share of samples that must be full before any
-time is taken to be."""
+BETWEEN_BURSTS = 0.5
+"""What CPUs are taken to do between bursts, as a share of them."""
+
+MOST_SAMPLES = 0.5
+"""Share of samples that must be full at their maximum before any time is taken to be."""
 
 _RETIRED = {"nv", "ncs_v2", "nds", "ndrs", "nc", "ncr", "ncrs_v2"}
 
@@ -108,11 +110,11 @@ def _pegged(at_work: Histogram, mean: float) -> tuple[float, float]:
     """
     full = SHARES >= PEGGED
     at_times = float(at_work.minutes[full].sum() / at_work.minutes.sum())
-    if at_times < HALF_FULL:
+    if at_times < MOST_SAMPLES:
         return at_times, 0.0
     averages = SHARES[full] * mean / at_work.mean
     level = float(np.average(averages, weights=at_work.minutes[full]))
-    return at_times, at_times * max(0.0, level - HALF_FULL) / (1 - HALF_FULL)
+    return at_times, at_times * max(0.0, level - BETWEEN_BURSTS) / (1 - BETWEEN_BURSTS)
 
 
 def hidden(ratio: float, *, most: float) -> float:

@@ -6,7 +6,6 @@ import pytest
 from optimizer.analysis.clusters import (
     DEFAULT_START_SECONDS,
     ClusterCase,
-    cold_starts,
     evictions_of,
     fit_physics,
     usual_start,
@@ -15,6 +14,7 @@ from optimizer.analysis.confidence import last_place
 from optimizer.analysis.joint import estimate
 from optimizer.analysis.replay import paid_by
 from optimizer.analysis.starting import Starts, starts_of, together
+from optimizer.analysis.waiting import cold_starts
 from optimizer.analysis.work import anonymous
 from tests.analysis import builders
 
