@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from scipy.special import betaincinv
+from scipy.stats import betabinom
 
 from optimizer.analysis.case import SECONDS_PER_DAY, SERIES_STEP_SECONDS, Assumptions, Case, Saving
 from optimizer.analysis.confidence import Floats
@@ -64,6 +65,20 @@ class Habits:
         Beta(½, 3/2) before anything was seen: one in four, and little sure of it.
         """
         return float(betaincinv(0.5 + self.blocked, 1.5 + self.shut, quantile))
+
+    def blocked_share_of(self, pauses: int, quantile: float) -> float:
+        """Return a quantile of the share among the next `pauses` of one instance.
+
+        How many of a few are held open is chance, beside how common it is: a beta-binomial count.
+
+        >>> often = Habits(shut=900_000, blocked=100_000)
+        >>> [often.blocked_share_of(20, quantile) for quantile in (0.1, 0.5, 0.9)]
+        [0.0, 0.1, 0.2]
+        """
+        if not pauses:
+            return self.blocked_share(quantile)
+        held = betabinom.ppf(quantile, pauses, 0.5 + self.blocked, 1.5 + self.shut)
+        return float(held) / pauses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -236,7 +251,12 @@ class InstanceCase(Case[InstanceSettings]):
         Its interval holds what no API tells: how often an open kernel keeps Azure from stopping it.
         """
         before = before or self.settings
-        median, most, least = (self._saved(after, before, quantile) for quantile in (0.5, 0.9, 0.1))
+        pauses = self.pauses_beyond(after.idle_shutdown_minutes or before.idle_shutdown_minutes)
+        median = self._saved(after, before, self.habits.blocked_share(0.5))
+        most, least = (
+            self._saved(after, before, self.habits.blocked_share_of(pauses, quantile))
+            for quantile in (0.9, 0.1)
+        )
         total = float(median.sum())
         if total <= 0:
             return Saving(daily=median)
@@ -245,8 +265,7 @@ class InstanceCase(Case[InstanceSettings]):
         ends = sorted((float(most.sum()) / total, float(least.sum()) / total))
         return Saving(daily=median, low=ends[0], high=ends[1])
 
-    def _saved(self, after: InstanceSettings, before: InstanceSettings, quantile: float) -> Floats:
-        blocked = self.habits.blocked_share(quantile)
+    def _saved(self, after: InstanceSettings, before: InstanceSettings, blocked: float) -> Floats:
         return self._cost(before, blocked) - self._cost(after, blocked)
 
     def _cost(self, settings: InstanceSettings, blocked: float) -> Floats:
@@ -279,6 +298,10 @@ class InstanceCase(Case[InstanceSettings]):
         """Return the hours of each day that it really ran."""
         hours: Floats = self.features.on.reshape(-1, MINUTES_PER_DAY).sum(axis=1) / 60
         return hours
+
+    def pauses_beyond(self, minutes: int | None) -> int:
+        """Return how many pauses last longer than an idle shutdown waits; 0: there is none."""
+        return 0 if minutes is None else int((self.features.gaps.minutes > minutes).sum())
 
     def idle_hours_beyond(self, minutes: int) -> float:
         """Return the hours of its pauses that lie more than `minutes` after its last use."""

@@ -33,6 +33,10 @@ class NoIdleShutdown(Detector[InstanceCase]):
         running = float(features.on.sum()) / 60
         cut = case.idle_hours_beyond(minutes)
         share = habits.blocked_share(0.5)
+        few, many = (
+            habits.blocked_share_of(case.pauses_beyond(minutes), quantile)
+            for quantile in (0.1, 0.9)
+        )
         per_month = HOURS_PER_MONTH / case.window.hours
         return Proposal(
             setting="properties.properties.idleTimeBeforeShutdown",
@@ -63,8 +67,7 @@ class NoIdleShutdown(Detector[InstanceCase]):
             sensitivity=(
                 (
                     f"{share:.0%} of the pauses are taken to be held open by a forgotten kernel, "
-                    f"which no API tells; P10 and P90 take {habits.blocked_share(0.9):.0%} and "
-                    f"{habits.blocked_share(0.1):.0%}."
+                    f"which no API tells; P10 and P90 take {many:.0%} and {few:.0%}."
                 ),
             ),
         )
