@@ -289,6 +289,7 @@ class ClusterCase(Case[ClusterSettings]):
             self.levels_under(settings),
             settings,
             was=None if self._scales_as_now(settings) else self.settings,
+            runs=self.features.runs,
             wait_seconds=self.physics.wait_seconds,
         )
 

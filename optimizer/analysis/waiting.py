@@ -3,7 +3,7 @@
 import numpy as np
 
 from optimizer.analysis.replay import SECONDS_PER_MINUTE, Bools, Ints, Levels
-from optimizer.analysis.work import Runs
+from optimizer.analysis.work import NO_RUNS, Runs
 from optimizer.model import ClusterSettings
 
 ONE_JOB_SECONDS = 120
@@ -15,25 +15,29 @@ def cold_starts(
     settings: ClusterSettings,
     *,
     was: ClusterSettings | None = None,
+    runs: Runs = NO_RUNS,
     wait_seconds: float = 0.0,
 ) -> Ints:
     """Return when nodes begin to work that had to be allocated, in seconds, level by level.
 
     A pause as it was seen lasts until the next job had its node. The job itself came so much sooner
     as it waited, and work before it that now waits, and did not, ends so much later: a node stays
-    for the job if what is left is no longer than the idle time.
+    for the job if what is left is no longer than the idle time. Where runs go on side by side the
+    latter is left out: a late run there shortens one pause and runs into another job, which then
+    wants a node more.
 
     Args:
         levels: the demand.
         settings: what decides how long nodes stay.
         was: what decided when demand was seen; None: `settings`.
+        runs: they tell what went on side by side; where none is known, nothing did.
         wait_seconds: how long a job waits for a cold start.
     """
     cold = _is_cold(levels, settings)
     if was is not None and cold.size:
         waited = _waited(levels, was)
         warm_only = levels.warm & levels.closed & (levels.level > settings.min_nodes)
-        earlier = np.diff(levels.level, prepend=0) == 0
+        earlier = (np.diff(levels.level, prepend=0) == 0) & _after_one_run(levels, runs)
         waited_before = np.append(False, waited[:-1]) & earlier
         left = levels.length - wait_seconds * (waited.astype(float) - waited_before)
         after_warm = np.where(warm_only, left > settings.idle_seconds, cold)
@@ -51,6 +55,15 @@ def _is_cold(levels: Levels, settings: ClusterSettings) -> Bools:
     outlived = levels.warm & (levels.length > settings.idle_seconds)
     cold: Bools = free & levels.closed & (outlived | ~levels.warm)
     return cold
+
+
+def _after_one_run(levels: Levels, runs: Runs) -> Bools:
+    """Tell which pauses follow on one run of the cluster, and nothing beside it."""
+    began = np.append(0, (levels.start + levels.length)[:-1]) + SECONDS_PER_MINUTE
+    started = np.searchsorted(np.sort(runs.start), levels.start - SECONDS_PER_MINUTE)
+    ended = np.searchsorted(np.sort(runs.end), began, side="right")
+    alone: Bools = started - ended <= 1
+    return alone
 
 
 def _waited(levels: Levels, settings: ClusterSettings) -> Bools:

@@ -139,6 +139,19 @@ def test_work_that_waits_ends_later_and_shortens_the_pause_behind_it() -> None:
     assert effects.extra_waiting_minutes_per_month == pytest.approx(2 * 4 * 730 / 24)
 
 
+def test_beside_other_work_what_waits_shortens_no_pause() -> None:
+    # The same work beside a run of the whole day: the node that a late job frees is any of two.
+    day = ([1.0] * 10 + [0.0] * 12) * 3 + [1.0] * 10
+    both = [1.0 + nodes for nodes in day + [0.0] * (1440 - len(day))]
+    start = np.array([0, *(np.arange(4) * 22 * 60)])
+    runs = anonymous(start, np.array([86_400, *(start[1:] + 600)]), np.ones(5, np.int64))
+    case = builders.cluster(both, min_nodes=2, idle_minutes=10, start_minutes=4, runs=runs)
+    after = replace(case.settings, min_nodes=1)
+    assert (cold_starts(case.levels, after) // 60).tolist() == [22, 44, 66]
+    effects = case.effects(after, case.settings)
+    assert effects.extra_restarts_per_month == pytest.approx(3 * 730 / 24)
+
+
 def test_a_pause_that_was_seen_holds_the_waiting_of_the_job_that_ended_it() -> None:
     # Sixteen minutes each, of which the last four were a start. Kept for fourteen, the node is
     # there for the second job, which so ends four minutes sooner than it did: the third comes
