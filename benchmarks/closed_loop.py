@@ -287,6 +287,7 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
     Raises:
         LoopError: a command failed, or the plan changes nothing.
     """
+    stands = read_estate(estate)
     work.mkdir(parents=True, exist_ok=True)
     plan_file = work / "plan.json"
     with emulator(estate) as applied:
@@ -311,7 +312,7 @@ def close_loop(estate: Path, work: Path, *, scenario: str, days: int) -> Loop:
     with emulator(estate) as old:
         old.advance(24 * days)
         unchanged = _Truth.after(old, days, reported)
-    judge = Judge.of(read_estate(estate), findings, work, throws=False)
+    judge = Judge.of(stands, findings, work, throws=False)
     applied_only = [each for each in judge.saving if each["id"] in chosen]
     would_have_spent = judge.play(all_changed(judge.estate, applied_only)).seen
     rows = [
