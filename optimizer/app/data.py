@@ -152,7 +152,9 @@ def _analysis(used: Settings, version: Version) -> Analysis:
     return pipeline.analyse(used)
 
 
-@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
+@st.cache_resource(
+    max_entries=_CHOICES, hash_funcs=_HASH, show_spinner="Replaying the findings together…"
+)
 def _scenario(
     used: Settings, version: Version, name: str, finding_ids: tuple[str, ...], limits: Limits
 ) -> Scenario:
@@ -161,7 +163,9 @@ def _scenario(
     )
 
 
-@st.cache_resource(max_entries=_CHOICES, hash_funcs=_HASH, show_spinner=False)
+@st.cache_resource(
+    max_entries=_CHOICES, hash_funcs=_HASH, show_spinner="Looking for the most at each waiting…"
+)
 def _front(used: Settings, version: Version, limits: Limits) -> Front:
     return pipeline.front_of(_analysis(used, version), limits)
 

@@ -22,7 +22,8 @@ _DRAWN = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].
     const drawn = frame.querySelector('.main-svg');
     return drawn && Math.abs(drawn.getBoundingClientRect().width
                              - frame.getBoundingClientRect().width) < 4; })
-    && !document.querySelector('[data-testid=stSkeleton]')"""
+    && !document.querySelector('[data-testid=stSkeleton]')
+    && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"""
 _HEIGHT_OF_ALL = "main => main.scrollHeight"
 
 
