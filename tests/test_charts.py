@@ -30,8 +30,9 @@ def claim(resource: str, measured: Measured | None) -> ClaimReport:
 
 def test_waterfall_ends_at_what_remains() -> None:
     found = example_analysis()
-    (bars,) = charts.waterfall(found.spend_per_month, found.by_detector, "EUR").data
-    assert bars.y == pytest.approx((8000.0, -3000.0, -345.2, 4654.8))
+    nothing = {"failed_work": Estimate(p10=0.0, p50=0.0, p90=0.0)}
+    (bars,) = charts.waterfall(found.spend_per_month, {**found.by_detector, **nothing}, "EUR").data
+    assert bars.x == pytest.approx((8000.0, -3000.0, -345.2, 4654.8))
     assert bars.measure == ("relative", "relative", "relative", "total")
 
 

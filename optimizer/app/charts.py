@@ -6,7 +6,6 @@ colour-blind eyes tell apart and which stand on light and dark alike. Fonts and 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +36,7 @@ _MARKS = (
 """Shape and colour of choices beside a front: either tells them apart."""
 
 _HEIGHT = 330
+_BAR_HEIGHT = 36
 _FINE_DAYS = 8
 """Up to this many days every step is drawn; beyond, the highest of each hour."""
 
@@ -57,28 +57,36 @@ def daily_spend(spend: Mapping[date, float], currency: str) -> go.Figure:
 def waterfall(
     spend_per_month: float, by_detector: Mapping[str, Estimate], currency: str
 ) -> go.Figure:
-    """Return what is spent, what each detector takes off it at p50, and what remains."""
-    names = ["<br>".join(wrap(detector_words(name), 10)) for name in by_detector]
-    savings = [estimate.p50 for estimate in by_detector.values()]
-    amounts = [spend_per_month, *(-saving for saving in savings), spend_per_month - sum(savings)]
+    """Return what is spent, what each detector takes off it at p50, and what remains.
+
+    From top to bottom, so that every name can be read. What saves nothing by itself has no bar.
+    """
+    savings = {name: each.p50 for name, each in by_detector.items() if each.p50 > 0}
+    remains = spend_per_month - sum(savings.values())
+    amounts = [spend_per_month, *(-saving for saving in savings.values()), remains]
     figure = go.Figure(
         go.Waterfall(
-            x=["Spend<br>today", *names, "What<br>remains"],
-            y=amounts,
+            orientation="h",
+            y=["Spend today", *map(detector_words, savings), "What remains"],
+            x=amounts,
             measure=["relative", *("relative" for _ in savings), "total"],
             text=[money(amount, currency) for amount in amounts],
             textposition="outside",
+            constraintext="none",
             cliponaxis=False,
             connector={"line": {"color": GREY, "width": 1}},
             increasing={"marker": {"color": BLUE}},
             decreasing={"marker": {"color": ORANGE}},
             totals={"marker": {"color": GREEN}},
-            hovertemplate="%{text}<extra></extra>",
+            hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(tickangle=0)
-    figure.update_yaxes(range=[0, spend_per_month * 1.12], tickformat=",")
-    return _laid_out(figure, y_title=f"{currency} a month", height=_HEIGHT)
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(
+        range=[0, spend_per_month * 1.25], tickformat=",", title=f"{currency} a month"
+    )
+    height = max(_HEIGHT, _BAR_HEIGHT * len(amounts))
+    return _laid_out(figure, y_title=None, height=height)
 
 
 def nodes_over_time(series: Series, first: date, days: int, unit: str) -> go.Figure:

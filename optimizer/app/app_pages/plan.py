@@ -172,6 +172,9 @@ def _advice(chosen: Plan) -> None:
                 }
                 for item in chosen.advice
             ],
+            column_config={
+                f"{chosen.currency} a month": st.column_config.NumberColumn(format="%,.0f")
+            },
             hide_index=True,
         )
 
