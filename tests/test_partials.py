@@ -197,7 +197,7 @@ def node_day(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(days(), st.randoms(use_true_random=False), st.sampled_from([1, 1 << 18]))
 def test_any_day_in_any_order_is_worked_out_row_by_row(
     rows: list[dict[str, Any]], random: Random, block_rows: int

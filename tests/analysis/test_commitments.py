@@ -166,7 +166,7 @@ def test_worked_portfolios(
     assert best.plan_per_hour == pytest.approx(plan, abs=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=5),
     st.sampled_from([0.5, 0.6, 0.7]),

@@ -28,7 +28,7 @@ def test_property_18_constant_stays_constant(name: str) -> None:
     assert METHODS[name](np.full(42, 7.0), 30) == pytest.approx(np.full(30, 7.0))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(spends, st.sampled_from([0.01, 3.0, 1000.0]))
 def test_property_18_scale_passes_through(spend: list[float], factor: float) -> None:
     history = np.array(spend)

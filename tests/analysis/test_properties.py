@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.analysis.case import Assumptions
@@ -23,7 +23,7 @@ from optimizer.model import Basis, Estimate, InstanceSettings, Window
 from optimizer.units import SECONDS_PER_HOUR
 from tests.analysis.builders import WORKSPACE, cluster, instance, judged
 
-COUNTED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+COUNTED = settings(max_examples=25)
 
 days = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 300)), min_size=1, max_size=8)
 

@@ -271,7 +271,7 @@ UNHURRIED = Physics(eviction_per_node_hour=0.3)
 END_S = 60_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JOBS, st.integers(0, 3), st.integers(0, 60))
 def test_node_time_is_that_of_levels_filled_last_in_first_out(
     jobs: list[ClusterJob], minimum: int, idle_minutes: int
@@ -295,7 +295,7 @@ def _by_levels(jobs: list[ClusterJob], minimum: int, idle_s: int) -> int:
     return total
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JOBS, st.integers(0, 3), st.lists(st.integers(0, END_S), max_size=8))
 def test_playing_in_pieces_is_playing_at_once(
     jobs: list[ClusterJob], minimum: int, stops: list[int]
@@ -316,7 +316,7 @@ def _told(of: Cluster) -> tuple[list[float], list[tuple[str, int | None, int]], 
     return counts.at_s.tolist(), outcomes, counts.active.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JOBS, st.integers(0, 3))
 def test_what_holds_on_every_cluster(jobs: list[ClusterJob], minimum: int) -> None:
     made = cluster(jobs, minimum=minimum, maximum=6, physics=UNHURRIED, low_priority=True)

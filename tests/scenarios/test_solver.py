@@ -19,7 +19,7 @@ from optimizer.scenarios.solver import (
     undominated,
 )
 
-MANY = settings(max_examples=100, deadline=None)
+MANY = settings(max_examples=100)
 
 KNOWN = tuple(
     Option(
