@@ -3,17 +3,20 @@
     python -m benchmarks.mutations [--only NAME]
 
 Every entry of `mutations.toml` is one change of one file. It is made in a copy of the package, the
-tests of the analysis run against that copy, and the mutant must not survive.
+tests of the analysis run against that copy, and the mutant must not survive. What became of it is
+kept in `results/mutations.json`; a part of the list leaves what is known of the others.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.estate_files import write_json
 from optimizer.errors import OptimizerError
@@ -32,23 +35,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutations")
     parser.add_argument("--only", default="", help="mutants of files whose path holds this")
     parsed = parser.parse_args(arguments)
-    rows = []
+    results = RESULTS / "mutations.json"
+    known = json.loads(results.read_text()) if results.exists() else []
+    rows = {_mutant(row): row for row in known}
+    tried = []
+    every = []
     try:
         for file, changes in tomllib.loads(LIST.read_text(encoding="utf-8")).items():
+            every += [{"file": file, **change} for change in changes]
             if parsed.only not in file:
                 continue
             for change in changes:
                 caught = is_caught(file, change["from"], change["to"], change["tests"])
-                rows.append({"file": file, **change, "caught": caught})
+                tried.append({"file": file, **change, "caught": caught})
                 print(f"{'caught' if caught else 'SURVIVED':<9} {file}: {change['breaks']}")
     except OptimizerError as error:
         print(error, file=sys.stderr)
         return 1
-    if not parsed.only:
-        write_json(RESULTS / "mutations.json", rows)
-    survivors = sum(not row["caught"] for row in rows)
-    print(f"{len(rows) - survivors} of {len(rows)} caught")
+    rows |= {_mutant(row): row for row in tried}
+    write_json(results, [rows[_mutant(each)] for each in every if _mutant(each) in rows])
+    survivors = sum(not row["caught"] for row in tried)
+    print(f"{len(tried) - survivors} of {len(tried)} caught")
     return 1 if survivors else 0
+
+
+def _mutant(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["file"], row["from"], row["to"]
 
 
 def is_caught(file: str, old: str, new: str, tests: Sequence[str]) -> bool:
